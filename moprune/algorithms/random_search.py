@@ -1,0 +1,39 @@
+"""Random search: the control every search has to beat at equal budget."""
+
+from typing import Any
+
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.initialization import Initialization
+from pymoo.core.population import Population
+from pymoo.core.sampling import Sampling
+
+from moprune.algorithms.duplicates import PackedDuplicateElimination
+from moprune.algorithms.sampling import DensitySampling
+
+
+class RandomSearch(Algorithm):  # type: ignore[misc]
+    """Draws every genome afresh and learns nothing from what it saw.
+
+    Args:
+        sampling: how genomes are drawn; by default masks of every density.
+        batch: genomes a generation, >= 2.
+    """
+
+    def __init__(self, sampling: Sampling | None = None, batch: int = 50, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.batch = batch
+        self.initialization = Initialization(
+            sampling or DensitySampling(), eliminate_duplicates=PackedDuplicateElimination()
+        )
+
+    def _initialize_infill(self) -> Population:
+        return self._infill()
+
+    def _infill(self) -> Population:
+        return self.initialization.do(self.problem, self.batch, random_state=self.random_state)
+
+    def _initialize_advance(self, infills: Population | None = None, **_: Any) -> None:
+        self.pop = infills
+
+    def _advance(self, infills: Population | None = None, **_: Any) -> None:
+        self.pop = infills

@@ -1,0 +1,71 @@
+"""Where the members of an uncompressed tar lie, so that they can be read in place."""
+
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from moprune.errors import UsageError
+
+Span: TypeAlias = tuple[int, int]
+"""The offset of a member's bytes in the tar, and how many there are."""
+
+_BLOCK = 512
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+
+
+@dataclass(frozen=True)
+class TarIndex:
+    """The files of a tar with their spans, and its folders; names are relative, without ``./``."""
+
+    members: dict[str, Span]
+    folders: tuple[str, ...]
+
+
+def index_tar(path: Path) -> TarIndex:
+    """Reads the headers of an uncompressed tar.
+
+    Raises:
+        UsageError: no such file; not a tar; compressed; damaged or truncated; a member whose name leads out
+            of the archive, or that is a link or sparse and so has no bytes of its own to read.
+    """
+    members: dict[str, Span] = {}
+    folders: list[str] = []
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            for magic, kind in _COMPRESSED.items():
+                if start.startswith(magic):
+                    raise UsageError(f"tar {path} is compressed ({kind}); decompress it or extract it first")
+            file.seek(0)
+            with tarfile.open(fileobj=file, mode="r:") as archive:
+                for member in archive:
+                    name = _plain(member.name, path)
+                    if member.isdir():
+                        folders.append(name)
+                    elif member.isreg() and not member.issparse():
+                        members[name] = (member.offset_data, member.size)
+                    else:
+                        raise UsageError(
+                            f"member {name!r} of tar {path} is a link, sparse or special file; "
+                            "write the tar again with: tar --dereference --hard-dereference"
+                        )
+                # tarfile takes a damaged header for the end; only a block of zeros is one.
+                file.seek(archive.offset)
+                if file.read(_BLOCK) != bytes(_BLOCK):
+                    raise tarfile.ReadError(f"no end mark at byte {archive.offset}")
+    except OSError as error:
+        raise UsageError(f"cannot read tar {path}: {error.strerror or error}; check the path") from error
+    except tarfile.TarError as error:
+        raise UsageError(f"tar {path} is not a tar or damaged ({error}); fetch or write it again") from error
+    return TarIndex(members, tuple(folders))
+
+
+def _plain(name: str, path: Path) -> str:
+    """Returns the member name without ``.`` parts; one that leads out of the archive is refused."""
+    parts = PurePosixPath(name).parts
+    if ".." in parts or name.startswith("/"):
+        raise UsageError(
+            f"member {name!r} of tar {path} leads out of the archive; write the tar again with relative names"
+        )
+    return "/".join(parts)

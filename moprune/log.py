@@ -1,0 +1,328 @@
+"""The evaluation log: history, cache and checkpoint of a run in one SQLite file.
+
+Each evaluated genome is one row, with its objective values as exact doubles; each request an algorithm made is
+another row that points to it. Resuming is replaying: the algorithm starts again from its seed, what it asks for is
+found here, and the first request that is not is where the work goes on. There is no other state.
+
+One writer at a time holds the file (a lock beside it), one transaction a generation, with SQLite's rollback
+journal (write-ahead logging does not work on network file systems).
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from moprune.errors import MopruneError, UsageError
+
+FORMAT = 1
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE evaluation (
+    id INTEGER PRIMARY KEY,
+    context TEXT NOT NULL,
+    genome_sha256 TEXT NOT NULL,
+    genome BLOB NOT NULL,
+    boolean INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    "values" TEXT NOT NULL,
+    seconds REAL NOT NULL,
+    UNIQUE (context, genome_sha256)
+);
+CREATE TABLE request (
+    stage TEXT NOT NULL,
+    seed INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    generation INTEGER NOT NULL,
+    evaluation INTEGER NOT NULL REFERENCES evaluation (id),
+    PRIMARY KEY (stage, seed, position)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One evaluated genome.
+
+    Attributes:
+        digest: SHA-256 of the genome, see :func:`genome_digest`.
+        genome: the genome, ``(n_var,)``, bool or float64.
+        values: arrays of exact doubles by name: ``F`` and what else the problem put out (``G``, ``natural``, ...).
+        seconds: the candidate's share of the time its batch took.
+    """
+
+    digest: str
+    genome: NDArray[Any]
+    values: Mapping[str, Sequence[float]]
+    seconds: float
+
+
+def genome_digest(genome: NDArray[Any]) -> str:
+    """Returns the SHA-256 of a genome: its type, length and bits or doubles (little-endian)."""
+    hasher = hashlib.sha256(f"{'bits' if genome.dtype == np.bool_ else 'doubles'}:{genome.size}:".encode())
+    hasher.update(_pack(genome))
+    return hasher.hexdigest()
+
+
+class EvaluationLog:
+    """The log of one experiment, all its seeds and stages; a context manager.
+
+    Args:
+        path: the file, created if absent; None keeps the log in memory.
+
+    Raises:
+        MopruneError: the file is damaged, of another format, in use by another process, or cannot be written.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self._lock = FileLock(f"{path}.lock") if path else None
+        self._connection: sqlite3.Connection | None = None
+        with self._clear_errors():
+            if path:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._acquire()
+            try:
+                self._connection = self._open()
+            except BaseException:
+                self.close()
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file and releases its lock; twice does no harm."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._lock is not None and self._lock.is_locked:
+            # The lock file stays: removing it would let two later processes hold "the" lock on two files.
+            self._lock.release()
+
+    def claim(self, fingerprint: Mapping[str, Any]) -> None:
+        """Ties the log to a configuration, or checks that it is the one the log was made with.
+
+        Raises:
+            UsageError: the log belongs to another configuration; names what differs.
+        """
+        ours = json.loads(json.dumps(fingerprint, sort_keys=True))
+        stored = self.meta("fingerprint")
+        if stored is None:
+            self.set_meta("fingerprint", ours)
+        elif stored != ours:
+            changed = ", ".join(sorted(_differences(stored, ours)))
+            raise UsageError(
+                f"{self.path or 'this log'} was made with another configuration (differs in: {changed}); "
+                "choose another output folder, or go back to the first configuration"
+            )
+
+    def meta(self, key: str) -> Any:
+        """Returns the stored JSON value of ``key``, or None."""
+        rows = self._query("SELECT value FROM meta WHERE key = ?", (key,))
+        return json.loads(rows[0][0]) if rows else None
+
+    def set_meta(self, key: str, value: Any) -> None:
+        """Stores a JSON value under ``key``."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True))
+            )
+
+    def lookup(self, context: str, digests: Iterable[str]) -> dict[str, Record]:
+        """Returns the records of those genomes that were evaluated in this context, by digest."""
+        found = {}
+        for digest in digests:
+            rows = self._query(
+                "SELECT genome_sha256, genome, boolean, length, \"values\", seconds FROM evaluation "
+                "WHERE context = ? AND genome_sha256 = ?",
+                (context, digest),
+            )  # fmt: skip
+            if rows:
+                found[digest] = _record(*rows[0])
+        return found
+
+    def requests(self, stage: str, seed: int) -> list[str]:
+        """Returns the digests an algorithm asked for so far, in order."""
+        rows = self._query(
+            "SELECT genome_sha256 FROM request JOIN evaluation ON evaluation.id = request.evaluation "
+            "WHERE stage = ? AND seed = ? ORDER BY position",
+            (stage, seed),
+        )
+        return [row[0] for row in rows]
+
+    def append(
+        self,
+        *,
+        stage: str,
+        seed: int,
+        generation: int,
+        position: int,
+        context: str,
+        digests: Sequence[str],
+        records: Sequence[Record],
+    ) -> None:
+        """Writes one generation in one transaction: its new records, and its requests from ``position`` on."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "INSERT INTO evaluation (context, genome_sha256, genome, boolean, length, \"values\", seconds) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        context, r.digest, _pack(r.genome), int(r.genome.dtype == np.bool_), r.genome.size,
+                        _exact(r.values), r.seconds,
+                    )
+                    for r in records
+                ],
+            )  # fmt: skip
+            connection.executemany(
+                "INSERT INTO request SELECT ?, ?, ?, ?, id FROM evaluation "
+                "WHERE context = ? AND genome_sha256 = ?",
+                [
+                    (stage, seed, position + i, generation, context, digest)
+                    for i, digest in enumerate(digests)
+                ],
+            )
+
+    def history(self, stage: str, seed: int) -> tuple[pd.DataFrame, NDArray[Any]]:
+        """Returns what an algorithm evaluated, in order, each genome at its first request.
+
+        Returns:
+            A frame with columns ``position`` (of the request, from 0), ``generation``, ``seconds`` and, for each
+            of the values a record holds, an object column of float64 arrays; and the genomes, ``(n, n_var)``.
+        """
+        rows = self._query(
+            "SELECT MIN(position), generation, seconds, genome_sha256, genome, boolean, length, \"values\" "
+            "FROM request JOIN evaluation ON evaluation.id = request.evaluation "
+            "WHERE stage = ? AND seed = ? GROUP BY evaluation.id ORDER BY MIN(position)",
+            (stage, seed),
+        )  # fmt: skip
+        records = [_record(*row[3:], row[2]) for row in rows]
+        table = {
+            "position": [row[0] for row in rows],
+            "generation": [row[1] for row in rows],
+            "seconds": [row[2] for row in rows],
+        }
+        names = records[0].values.keys() if records else ["F"]
+        columns = {name: [np.asarray(r.values[name]) for r in records] for name in names}
+        genomes = np.array([r.genome for r in records]) if records else np.empty((0, 0), dtype=bool)
+        return pd.DataFrame({**table, **columns}), genomes
+
+    def count(self, stage: str, seed: int) -> int:
+        """Returns how many requests are logged."""
+        rows = self._query("SELECT COUNT(*) FROM request WHERE stage = ? AND seed = ?", (stage, seed))
+        return int(rows[0][0])
+
+    def _acquire(self) -> None:
+        if self._lock is None:
+            return
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise MopruneError(
+                f"{self.path} is in use by another process; wait for it, or choose another output folder"
+            ) from error
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path or ":memory:", isolation_level=None)
+        self._connection = connection
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = FULL")
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            with self._transaction():
+                for statement in filter(str.strip, _SCHEMA.split(";")):
+                    connection.execute(statement)
+                connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
+        elif not {"meta", "evaluation", "request"} <= tables or self.meta("format") != FORMAT:
+            raise MopruneError(
+                f"{self.path} is no evaluation log of format {FORMAT}; move it away, or use the version of moprune "
+                "that wrote it"
+            )
+        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if damage != "ok":
+            raise self._damaged(damage)
+        return connection
+
+    def _query(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
+        with self._clear_errors():
+            return self._open_connection().execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._clear_errors():
+            connection = self._open_connection()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # a full disk may have rolled back already
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _open_connection(self) -> sqlite3.Connection:
+        if self._connection is None:
+            raise MopruneError(f"the log {self.path or ''} is closed")
+        return self._connection
+
+    @contextmanager
+    def _clear_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise MopruneError(
+                f"cannot write {self.path}: {error}; free some space or make it writable, then run the same "
+                "command again (everything logged so far is kept)"
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(str(error)) from error
+        except OSError as error:
+            raise MopruneError(f"cannot open {self.path}: {error.strerror or error}") from error
+
+    def _damaged(self, reason: str) -> MopruneError:
+        return MopruneError(
+            f"{self.path} is damaged ({reason}); restore it from a copy, or delete the run folder and start again"
+        )
+
+
+def _pack(genome: NDArray[Any]) -> bytes:
+    if genome.dtype == np.bool_:
+        return np.packbits(genome).tobytes()
+    return np.ascontiguousarray(genome, dtype="<f8").tobytes()
+
+
+def _unpack(data: bytes, boolean: int, length: int) -> NDArray[Any]:
+    if boolean:
+        return np.unpackbits(np.frombuffer(data, np.uint8), count=length).astype(bool)
+    return np.frombuffer(data, "<f8").astype(np.float64)
+
+
+def _exact(values: Mapping[str, Sequence[float]]) -> str:
+    # Python writes a float with the fewest digits that read back as the same double.
+    return json.dumps({name: [float(v) for v in row] for name, row in values.items()}, allow_nan=False)
+
+
+def _record(digest: str, genome: bytes, boolean: int, length: int, values: str, seconds: float) -> Record:
+    return Record(digest, _unpack(genome, boolean, length), json.loads(values), seconds)
+
+
+def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in a.keys() | b.keys():
+            yield from _differences(a.get(key), b.get(key), f"{path}.{key}" if path else str(key))
+    elif a != b:
+        yield path

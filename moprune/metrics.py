@@ -1,0 +1,113 @@
+"""Pure functions from logits to numbers: error, calibration, and out-of-distribution (OOD) detection.
+
+One orientation everywhere: a **higher OOD score means more out of distribution, and OOD is the positive class**.
+Scores are computed in float64 from logits (never from softmax probabilities, which saturate at 1), and ties
+count half.
+
+Logits are ``(n, C)`` tensors, labels ``(n,)`` int64 tensors; every function returns a Python float.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+Scores = NDArray[np.float64]
+
+
+def error(logits: Tensor, labels: Tensor) -> float:
+    """Share of images whose largest logit is not their label (ties go to the lowest class), in [0, 1]."""
+    wrong = int((logits.argmax(1) != labels).sum())
+    return wrong / len(labels)
+
+
+def macro_error(logits: Tensor, labels: Tensor) -> float:
+    """Mean over the classes present in ``labels`` of the error within the class, in [0, 1]."""
+    wrong = (logits.argmax(1) != labels).double()
+    classes = logits.shape[1]
+    counts = torch.bincount(labels, minlength=classes).double()
+    wrongs = torch.bincount(labels, weights=wrong, minlength=classes)
+    present = counts > 0
+    return float((wrongs[present] / counts[present]).mean())
+
+
+def nll(logits: Tensor, labels: Tensor) -> float:
+    """Mean negative log-likelihood of the labels, in nats, >= 0."""
+    return float(torch.nn.functional.cross_entropy(logits.double(), labels))
+
+
+def ece(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error over ``bins`` equal-width bins of confidence, in [0, 1].
+
+    Guo et al. 2017, equation 3: the mean over images of |accuracy - confidence| of their bin ``(low, high]``.
+    """
+    confidence, predicted = logits.double().softmax(1).max(1)
+    hit = (predicted == labels).double()
+    place = (confidence * bins).ceil().long().clamp(1, bins) - 1
+    gap = torch.bincount(place, weights=hit - confidence, minlength=bins)
+    return float(gap.abs().sum() / len(labels))
+
+
+def _msp(logits: Tensor) -> Tensor:
+    return -logits.log_softmax(1).amax(1)
+
+
+def _odin(logits: Tensor) -> Tensor:
+    return _msp(logits / 1000.0)
+
+
+DETECTORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {
+        # Hendrycks & Gimpel 2017: maximum softmax probability, here by its logarithm.
+        "msp": _msp,
+        # Hendrycks et al. 2022: the largest logit.
+        "max_logit": lambda logits: -logits.amax(1),
+        # Liu et al. 2020: free energy at temperature 1.
+        "energy": lambda logits: -logits.logsumexp(1),
+        # Liang et al. 2018 without input perturbation, temperature 1000 (as MO-EvoPruneDeepTL used it).
+        "odin": _odin,
+    }
+)
+
+
+def ood_scores(logits: Tensor, detector: str) -> Scores:
+    """Returns the OOD score of each image, ``(n,)`` float64; higher means more out of distribution."""
+    return DETECTORS[detector](logits.double()).cpu().numpy()
+
+
+def auroc(inside: Scores, outside: Scores) -> float:
+    """Probability that an OOD image scores above an in-distribution one, ties counting half; in [0, 1].
+
+    Args:
+        inside: scores of in-distribution images, ``(n,)``, n >= 1.
+        outside: scores of OOD images, ``(m,)``, m >= 1.
+    """
+    n, m = len(inside), len(outside)
+    ranks = rankdata(np.concatenate([outside, inside]))
+    return float((ranks[:m].sum() - m * (m + 1) / 2) / (n * m))
+
+
+def fpr95(inside: Scores, outside: Scores) -> float:
+    """Share of in-distribution images rejected at the threshold that flags at least 95 % of the OOD images.
+
+    The convention of OpenOOD 1.5 and pytorch-ood (OOD recall fixed), in [0, 1], lower is better.
+    """
+    return float((inside >= _recall_threshold(outside)).mean())
+
+
+def fpr95_id(inside: Scores, outside: Scores) -> float:
+    """Share of OOD images accepted at the threshold that accepts at least 95 % of the in-distribution images.
+
+    The convention of the ODIN and energy papers (in-distribution recall fixed), in [0, 1], lower is better.
+    """
+    return float((outside <= -_recall_threshold(-inside)).mean())
+
+
+def _recall_threshold(positive: Scores, recall: float = 0.95) -> float:
+    """Returns the largest threshold t such that at least ``recall`` of the positives score >= t."""
+    needed = int(np.ceil(recall * len(positive) - 1e-9))
+    return float(np.sort(positive)[::-1][needed - 1])

@@ -1,0 +1,47 @@
+"""Networks: getting one, preparing images for it, and what it sees in them and costs.
+
+Getting one
+    `pretrained`: a network by name with published weights, or those of a file; frozen.
+    `pretrained_digits`, `DigitsNet`: a small one trained on the spot, for trying things out.
+    `build`, `cifar_resnet`: a network with random initial weights.
+    `load_weights`: a file of weights into any network.
+    `published`: torchvision's description of published weights.
+
+Images to features
+    `Preprocess`: an image to the tensor the network expects.
+    `FeatureExtractor`: images to the numbers that reach the classifier; `cached_features` keeps them on disk.
+    `Inputs`: what is asked of a collection of images.
+    `head_of`: the name of the classifier.
+
+Costs
+    `parameters`, `flops`.
+
+Nothing here unpickles a file or changes the global random state.
+"""
+
+from moprune.networks.cifar_resnet import cifar_resnet
+from moprune.networks.costs import flops, parameters
+from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
+from moprune.networks.features import FeatureExtractor, Inputs, cached_features, head_of
+from moprune.networks.loading import build, pretrained, published
+from moprune.networks.preprocess import Preprocess
+from moprune.networks.weights import load_weights, read_weights
+
+__all__ = [
+    "DigitsNet",
+    "FeatureExtractor",
+    "Inputs",
+    "Preprocess",
+    "build",
+    "cached_features",
+    "cifar_resnet",
+    "digit_images",
+    "flops",
+    "head_of",
+    "load_weights",
+    "parameters",
+    "pretrained",
+    "pretrained_digits",
+    "published",
+    "read_weights",
+]

@@ -1,0 +1,148 @@
+"""All heads at full width in lock-step, as batched matrix products.
+
+Units that are off are kept at zero rather than cut out: their outputs are multiplied by the mask, so their
+gradients vanish and nothing of them reaches the compact head cut out at the end. Full width makes a head's
+result independent of which other heads share its stack.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from moprune.networks.heads import (
+    HeadSpec,
+    HeadWeights,
+    Masks,
+    TrainedHead,
+    activate,
+    activation_gradient,
+)
+from moprune.population.training import Training
+
+
+@torch.inference_mode()
+def fit(
+    spec: HeadSpec,
+    masks: Sequence[Masks],
+    features: Tensor,
+    labels: Tensor,
+    start: HeadWeights,
+    training: Training,
+    seed: int,
+) -> list[TrainedHead]:
+    """Trains the heads of some candidates; see :func:`moprune.population.heads.fit_heads`."""
+    targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
+    stack = _Stack(masks, start, spec.activation, training)
+    for epoch in range(1, training.epochs + 1):
+        losses = torch.zeros(len(stack.alive), device=features.device)
+        for batch in training.batches(len(features), epoch, seed, features.device):
+            losses += stack.step(features.index_select(0, batch), targets.index_select(0, batch))
+        if training.watches_loss and not stack.continues(losses / len(features), epoch):
+            break
+    stack.retire(torch.ones(len(stack.alive), dtype=torch.bool, device=features.device), training.epochs)
+    heads = []
+    for candidate, (weights, epochs) in zip(masks, stack.finished(), strict=True):
+        compact = weights.compact(candidate)
+        failed = not all(bool(m.isfinite().all()) for m in compact.matrices)
+        heads.append(TrainedHead(spec, candidate[0].nonzero()[:, 0], compact, epochs, failed))
+    return heads
+
+
+class _Stack:
+    """Stochastic gradient descent on many heads at once; a head that stops early leaves the stack."""
+
+    def __init__(
+        self, masks: Sequence[Masks], start: HeadWeights, activation: str, training: Training
+    ) -> None:
+        count = len(masks)
+        self.training, self.activation, self.steps = training, activation, 0
+        self.alive = list(range(count))
+        self._masks = [torch.stack(layer)[:, None, :].to(start.matrices[0]) for layer in zip(*masks, strict=True)]
+        self._matrices = [m.expand(count, -1, -1).clone() for m in start.matrices]
+        self._biases = [None if b is None else b.expand(count, 1, -1).clone() for b in start.biases]
+        self._velocities = [torch.zeros_like(m) for m in self._matrices]
+        self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
+        device = start.matrices[0].device
+        self._least = torch.full((count,), float("inf"), device=device)
+        self._waited = torch.zeros(count, dtype=torch.int64, device=device)
+        self._best: list[HeadWeights | None] = [None] * count
+        self._results: list[tuple[HeadWeights, int] | None] = [None] * count
+
+    def step(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Takes one step on a batch shared by all heads; returns their summed losses before it, ``(P,)``."""
+        outputs = [x * self._masks[0]]
+        for layer, (matrix, bias) in enumerate(zip(self._matrices, self._biases, strict=True)):
+            y = torch.bmm(outputs[-1], matrix) if bias is None else torch.baddbmm(bias, outputs[-1], matrix)
+            if layer + 1 < len(self._matrices):
+                y = activate(self.activation, y).mul_(self._masks[layer + 1])
+            outputs.append(y)
+        log_probabilities = outputs[-1].log_softmax(2)
+        losses = -(log_probabilities * targets).sum((1, 2))
+        gradient = log_probabilities.exp_().sub_(targets).div_(len(targets))
+        rate = self.training.rate(self.steps)
+        for layer in reversed(range(len(self._matrices))):
+            following = gradient
+            if layer > 0:
+                gradient = torch.bmm(following, self._matrices[layer].mT)
+                gradient = activation_gradient(self.activation, gradient, outputs[layer]).mul_(self._masks[layer])
+            self._update(layer, outputs[layer], following, rate)
+        self.steps += 1
+        return losses
+
+    def _update(self, layer: int, inputs: Tensor, gradient: Tensor, rate: float) -> None:
+        """Moves a layer's weights by the rule of the loop strategy."""
+        mu, ahead = self.training.momentum, self.training.nesterov and self.training.momentum > 0
+        matrix, velocity = self._matrices[layer], self._velocities[layer]
+        if self.training.weight_decay:
+            matrix.mul_(1.0 - rate * self.training.weight_decay)
+        if ahead:
+            matrix.add_(velocity, alpha=rate * mu)
+        torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
+        matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
+        bias, bias_velocity = self._biases[layer], self._bias_velocities[layer]
+        if bias is not None and bias_velocity is not None:
+            if ahead:
+                bias.add_(bias_velocity, alpha=rate * mu)
+            bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
+            bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
+
+    def continues(self, losses: Tensor, epoch: int) -> bool:
+        """Notes the epoch's training losses ``(P,)``, retires heads out of patience; whether any is left."""
+        training = self.training
+        improved = losses < self._least - training.min_delta
+        self._least = torch.where(improved, losses, self._least)
+        self._waited = torch.where(improved, 0, self._waited + 1)
+        if training.restore_best:
+            for place in improved.nonzero()[:, 0].tolist():
+                self._best[self.alive[place]] = self._weights(place)
+        if training.patience is not None:
+            self.retire(self._waited >= training.patience, epoch)
+        return bool(self.alive)
+
+    def retire(self, done: Tensor, epoch: int) -> None:
+        """Takes the heads marked in ``done`` ``(P,)`` out of the stack, their results kept."""
+        places = done.nonzero()[:, 0].tolist()
+        if not places:
+            return
+        for place in places:
+            index = self.alive[place]
+            self._results[index] = (self._best[index] or self._weights(place), epoch)
+        keep = (~done).nonzero()[:, 0]
+        self.alive = [self.alive[place] for place in keep.tolist()]
+        self._masks = [m.index_select(0, keep) for m in self._masks]
+        self._matrices = [m.index_select(0, keep) for m in self._matrices]
+        self._velocities = [m.index_select(0, keep) for m in self._velocities]
+        self._biases = [None if b is None else b.index_select(0, keep) for b in self._biases]
+        self._bias_velocities = [None if b is None else b.index_select(0, keep) for b in self._bias_velocities]
+        self._least, self._waited = self._least.index_select(0, keep), self._waited.index_select(0, keep)
+
+    def finished(self) -> list[tuple[HeadWeights, int]]:
+        """Returns each candidate's full-width weights and the epochs it trained."""
+        return [result for result in self._results if result is not None]
+
+    def _weights(self, place: int) -> HeadWeights:
+        return HeadWeights(
+            tuple(m[place].clone() for m in self._matrices),
+            tuple(None if b is None else b[place, 0].clone() for b in self._biases),
+        )

@@ -1,0 +1,141 @@
+"""The pymoo Problem every task of moprune is: a population in, natural objective values out.
+
+It works with plain :func:`pymoo.optimize.minimize` and any pymoo algorithm, and closes the paths on which pymoo
+stays silent: unset or non-finite objectives, unknown keyword arguments, float genomes on a boolean problem, and
+deep copies of the network.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from pymoo.core.problem import Problem
+
+from moprune.errors import MopruneError, UsageError
+from moprune.objectives import Objective, Outcome
+
+Genomes = NDArray[np.bool_] | NDArray[np.float64]
+Self = TypeVar("Self", bound="SearchProblem")
+
+Outcomes = Mapping[str, Sequence[Outcome]]
+"""A candidate's outcomes by split; several a split when it was trained several times (repeats, folds).
+
+An empty sequence says that the candidate failed and gets each objective's worst value."""
+
+
+class SearchProblem(Problem, ABC):  # type: ignore[misc]
+    """A multi-objective problem whose candidates are scored as one batch.
+
+    A subclass implements :meth:`outcomes` and :meth:`fingerprint`; :class:`moprune.testing.ProblemContract` holds
+    it to the contract: a pure function of (genome, problem), whatever the order and the chunks.
+
+    Args:
+        n_var: length of the genome.
+        boolean: whether genomes are bits; otherwise floats within ``xl`` and ``xu``.
+        objectives: what to optimise, in order.
+        xl: lower bounds of float genomes.
+        xu: upper bounds of float genomes.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_var: int,
+        boolean: bool,
+        objectives: Sequence[Objective],
+        xl: ArrayLike | None = None,
+        xu: ArrayLike | None = None,
+    ) -> None:
+        super().__init__(
+            n_var=n_var,
+            n_obj=len(objectives),
+            xl=0 if boolean else xl,
+            xu=1 if boolean else xu,
+            vtype=bool if boolean else float,
+        )
+        self.boolean = boolean
+        self.objectives = tuple(objectives)
+
+    @abstractmethod
+    def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
+        """Yields each candidate's outcomes on the given splits, in order.
+
+        Args:
+            X: the population, ``(n, n_var)``, bool or float64.
+            splits: names of splits (``search``, ``select``, ``test``).
+        """
+
+    @abstractmethod
+    def fingerprint(self) -> dict[str, Any]:
+        """Returns all that an objective value depends on besides the genome, as JSON-ready values."""
+
+    def values(self, X: Genomes, splits: Sequence[str] = ("search",)) -> NDArray[np.float64]:
+        """Returns natural objective values, ``(n, len(splits), n_obj)`` float64, each a mean over repeats.
+
+        Raises:
+            UsageError: the genomes do not fit the problem.
+            MopruneError: an objective is not finite.
+        """
+        X = self.checked(X)
+        table = np.empty((len(X), len(splits), self.n_obj))
+        count = 0
+        for count, outcomes in enumerate(self.outcomes(X, splits), start=1):
+            for s, split in enumerate(splits):
+                for o, objective in enumerate(self.objectives):
+                    measured = [objective.compute(outcome) for outcome in outcomes[split]]
+                    table[count - 1, s, o] = np.mean(measured) if measured else objective.worst
+        if count != len(X):
+            raise MopruneError(f"{type(self).__name__}.outcomes yielded {count} candidates of {len(X)}")
+        broken = np.argwhere(~np.isfinite(table))
+        if len(broken):
+            i, s, o = broken[0]
+            raise MopruneError(
+                f"objective {self.objectives[o].name!r} of candidate {i} on split {splits[s]!r} is "
+                f"{table[i, s, o]}; an objective must be finite for every genome"
+            )
+        return table
+
+    def assess(self, X: Genomes, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
+        """Returns the candidates' objectives in natural units, a column ``<objective>_<split>`` each."""
+        table = self.values(X, splits)
+        return pd.DataFrame(
+            {
+                f"{objective.name}_{split}": table[:, s, o]
+                for o, objective in enumerate(self.objectives)
+                for s, split in enumerate(splits)
+            }
+        )
+
+    def minimised(self, natural: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns what pymoo minimises from natural values, ``(n, n_obj)`` both."""
+        columns = [o.minimised(natural[:, i]) for i, o in enumerate(self.objectives)]
+        return np.column_stack(columns)
+
+    def checked(self, X: Genomes) -> Genomes:
+        """Returns the population as an array of the problem's type, or raises a UsageError that says why not."""
+        X = np.atleast_2d(X)
+        if X.shape[1] != self.n_var:
+            raise UsageError(f"genomes have {X.shape[1]} variables; {type(self).__name__} has {self.n_var}")
+        if self.boolean and X.dtype != np.bool_:
+            raise UsageError(
+                f"{type(self).__name__} takes boolean genomes, not {X.dtype}: pymoo's default operators make "
+                "floats; build the algorithm with moprune.algorithms.make('nsga2', problem), or give it binary "
+                "sampling, crossover and mutation"
+            )
+        if not self.boolean:
+            X = X.astype(np.float64)
+            if not np.isfinite(X).all():
+                raise UsageError("genomes hold NaN or infinite values")
+        return X
+
+    def _evaluate(self, X: Genomes, out: dict[str, Any], *_: Any, **__: Any) -> None:
+        natural = self.values(X)[:, 0]
+        out["F"] = self.minimised(natural)
+        out["natural"] = natural
+
+    def __deepcopy__(self: Self, memo: dict[int, Any]) -> Self:
+        # pymoo deep-copies algorithms with their problem; features and networks are shared, not copied.
+        return self

@@ -1,0 +1,330 @@
+"""Run any pymoo algorithm on any pymoo Problem: logged, watched, interruptible, resumed by replay."""
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pymoo.core.algorithm import Algorithm
+from pymoo.core.duplicate import DefaultDuplicateElimination
+from pymoo.core.evaluator import Evaluator
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+
+from moprune.algorithms.duplicates import PackedDuplicateElimination
+from moprune.algorithms.registry import refuse_unsuitable
+from moprune.errors import MopruneError, UsageError
+from moprune.fronts import hypervolume, nondominated
+from moprune.log import EvaluationLog, Record, genome_digest
+from moprune.problem import Genomes, SearchProblem
+
+_LONELY_CALLS = 20
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a search stands after a generation.
+
+    Attributes:
+        stage: what is being run (``search``, or the name of a control).
+        seed: the run seed.
+        evaluations: evaluations asked for so far, those found in the log included.
+        budget: evaluations to be asked for.
+        replayed: how many of them were found in the log.
+        seconds: time spent evaluating in this process.
+        best: best value of each objective so far, natural units.
+        hypervolume: of everything evaluated so far, see :func:`moprune.fronts.hypervolume`; None for a Problem
+            that is not a :class:`SearchProblem`.
+    """
+
+    stage: str
+    seed: int
+    evaluations: int
+    budget: int
+    replayed: int
+    seconds: float
+    best: dict[str, float]
+    hypervolume: float | None
+
+
+Observer = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A search that has ended: its problem and its log.
+
+    Attributes:
+        problem: the problem searched.
+        log: the evaluation log.
+        seed: the run seed.
+        stage: the stage of the log that holds it.
+    """
+
+    problem: SearchProblem
+    log: EvaluationLog
+    seed: int
+    stage: str = "search"
+    _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def history(self) -> pd.DataFrame:
+        """Returns every genome evaluated, in order: ``solution``, ``generation`` and each objective.
+
+        Objectives are those the search saw, in natural units, in columns ``<objective>_search``.
+        """
+        return self._load()[0].copy()
+
+    def genomes(self) -> Genomes:
+        """Returns the genomes of :meth:`history`, row by row, ``(n, n_var)``."""
+        return self._load()[1]
+
+    def front(self, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
+        """Returns the non-dominated of every evaluated genome, assessed on the given splits in natural units.
+
+        The index is that of :meth:`history`; a column ``<objective>_<split>`` each, beside ``solution``.
+        """
+        history, genomes = self._load()
+        keep = self.front_index()
+        assessed = self.problem.assess(genomes[keep], splits)
+        assessed.index = history.index[keep]
+        return pd.concat([history.loc[keep, ["solution"]], assessed], axis=1)
+
+    def front_index(self) -> NDArray[np.int64]:
+        """Returns the rows of :meth:`history` that are non-dominated in what the search saw."""
+        names = [f"{o.name}_search" for o in self.problem.objectives]
+        return nondominated(self.problem.minimised(self._load()[0][names].to_numpy()))
+
+    def genome(self, solution: str) -> Genomes:
+        """Returns the genome of a solution id, ``(n_var,)``."""
+        history, genomes = self._load()
+        rows = np.flatnonzero(history["solution"] == solution)
+        if not len(rows):
+            raise UsageError(f"no solution {solution!r} in this run (ids look like {self.seed}-17)")
+        return genomes[rows[0]]
+
+    def _load(self) -> tuple[pd.DataFrame, Genomes]:
+        if "history" not in self._memo:
+            logged, genomes = self.log.history(self.stage, self.seed)
+            natural = np.stack(list(logged["natural"])) if len(logged) else np.empty((0, self.problem.n_obj))
+            table = pd.DataFrame(
+                {
+                    "solution": [f"{self.seed}-{p}" for p in logged["position"]],
+                    "generation": logged["generation"],
+                    "seconds": logged["seconds"],
+                    **{f"{o.name}_search": natural[:, i] for i, o in enumerate(self.problem.objectives)},
+                }
+            )
+            self._memo["history"] = (table, genomes)
+        table, genomes = self._memo["history"]
+        return table, genomes
+
+
+def search(
+    problem: SearchProblem,
+    algorithm: Algorithm,
+    *,
+    n_eval: int,
+    seed: int,
+    out: Path | str | None = None,
+    log: EvaluationLog | None = None,
+    stage: str = "search",
+    observe: Observer | None = None,
+) -> Run:
+    """Searches until ``n_eval`` evaluations were asked for (the last generation is completed).
+
+    Started again with the same arguments on the same log, it goes on where it stopped and ends bit-identical to
+    a search that was never interrupted.
+
+    Args:
+        problem: what to search.
+        algorithm: any pymoo algorithm, not yet set up; it is copied.
+        n_eval: evaluations asked of the problem, >= 1.
+        seed: seeds the algorithm.
+        out: folder for the log (``log.sqlite``); None keeps it in memory.
+        log: an open log to use instead of ``out``.
+        stage: the stage of the log to write to.
+        observe: called after each generation.
+
+    Raises:
+        UsageError: the algorithm is unsuitable, or the log belongs to another configuration.
+        MopruneError: the log cannot be used, or the algorithm does not repeat itself on resuming.
+    """
+    if n_eval < 1:
+        raise UsageError(f"n_eval must be >= 1, not {n_eval}")
+    if log is None:
+        log = EvaluationLog(Path(out) / "log.sqlite" if out is not None else None)
+        log.claim({"problem": problem.fingerprint(), "n_eval": n_eval})
+    run_algorithm(problem, algorithm, n_eval=n_eval, seed=seed, log=log, stage=stage, observe=observe)
+    return Run(problem, log, seed, stage)
+
+
+def run_algorithm(
+    problem: Problem,
+    algorithm: Algorithm,
+    *,
+    n_eval: int,
+    seed: int,
+    log: EvaluationLog,
+    stage: str = "search",
+    observe: Observer | None = None,
+) -> Algorithm:
+    """Runs an algorithm on any pymoo Problem with a log; returns the algorithm as it ended."""
+    refuse_unsuitable(algorithm)
+    algorithm = copy.deepcopy(algorithm)
+    if problem.vtype is bool:
+        _pack_duplicates(algorithm)
+    evaluator = LoggedEvaluator(log, stage=stage, seed=seed, budget=n_eval, observe=observe)
+    # A history would deep-copy the algorithm every generation; the log is the history.
+    algorithm.setup(
+        problem, termination=("n_eval", n_eval), seed=seed, evaluator=evaluator, save_history=False, verbose=False
+    )  # fmt: skip
+    while algorithm.has_next():
+        algorithm.next()
+    evaluator.finish()
+    return algorithm
+
+
+class LoggedEvaluator(Evaluator):  # type: ignore[misc]
+    """Evaluates what the log does not hold yet, and logs each generation in one transaction.
+
+    It can be handed to plain :func:`pymoo.optimize.minimize` as ``evaluator=``.
+
+    Args:
+        log: where to look and to write.
+        stage: the stage of the log.
+        seed: the run seed.
+        budget: evaluations planned, for the observer.
+        observe: called after each generation.
+    """
+
+    def __init__(
+        self,
+        log: EvaluationLog,
+        *,
+        stage: str = "search",
+        seed: int = 0,
+        budget: int = 0,
+        observe: Observer | None = None,
+    ) -> None:
+        super().__init__()
+        self._log, self._stage, self._seed = log, stage, seed
+        self._budget, self._observe = budget, observe
+        self._logged = log.requests(stage, seed)
+        self._position = self._generation = self._replayed = self._lonely = 0
+        self._seconds = 0.0
+        self._front: NDArray[np.float64] | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "LoggedEvaluator":
+        return self  # one evaluator, one position in the log
+
+    def finish(self) -> None:
+        """Checks that the log holds nothing beyond what was asked for."""
+        if self._position < len(self._logged):
+            raise self._diverged(self._position)
+
+    def _eval(self, problem: Problem, pop: Population, evaluate_values_of: list[str], **kwargs: Any) -> None:
+        X = np.array(list(pop.get("X")))
+        if isinstance(problem, SearchProblem):
+            X = problem.checked(X)
+        self._refuse_lonely(problem, len(X))
+        context = str(getattr(problem, "context", ""))
+        digests = [genome_digest(x) for x in X]
+        self._check_replay(digests)
+        known = self._log.lookup(context, dict.fromkeys(digests))
+        new = [i for i, d in enumerate(digests) if d not in known and d not in digests[:i]]
+        records = self._evaluate_new(problem, X[new], [digests[i] for i in new], evaluate_values_of, kwargs)
+        fresh = self._position + len(digests) > len(self._logged)
+        if fresh:
+            self._log.append(
+                stage=self._stage, seed=self._seed, generation=self._generation, position=self._position,
+                context=context, digests=digests, records=records,
+            )  # fmt: skip
+        else:
+            self._replayed += len(digests)
+        known.update((record.digest, record) for record in records)
+        rows = [known[digest].values for digest in digests]
+        for name in rows[0]:
+            pop.set(name, np.array([row[name] for row in rows]))
+        pop.apply(lambda individual: individual.evaluated.update(rows[0].keys()))
+        self._position += len(digests)
+        self._generation += 1
+        self._report(problem, np.array([row["F"] for row in rows]))
+
+    def _evaluate_new(
+        self, problem: Problem, X: Genomes, digests: list[str], values_of: list[str], kwargs: dict[str, Any]
+    ) -> list[Record]:
+        if not len(X):
+            return []
+        started = time.perf_counter()
+        out = problem.evaluate(X, return_values_of=values_of, return_as_dictionary=True, **kwargs)
+        seconds = time.perf_counter() - started
+        self._seconds += seconds
+        arrays = {
+            name: np.asarray(value, dtype=np.float64).reshape(len(X), -1)
+            for name, value in out.items()
+            if value is not None and np.asarray(value).dtype.kind in "fiub"
+        }
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                where = int(np.argwhere(~np.isfinite(array))[0, 0])
+                raise MopruneError(
+                    f"{type(problem).__name__} gave {name} = {array[where].tolist()} for a candidate; every value "
+                    "must be finite (an objective that is never set counts as inf in pymoo)"
+                )
+        return [
+            Record(d, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(X))
+            for i, (d, x) in enumerate(zip(digests, X, strict=True))
+        ]
+
+    def _check_replay(self, digests: list[str]) -> None:
+        logged = self._logged[self._position : self._position + len(digests)]
+        for i, digest in enumerate(logged):
+            if digest != digests[i]:
+                raise self._diverged(self._position + i)
+
+    def _diverged(self, position: int) -> MopruneError:
+        return MopruneError(
+            f"cannot resume: at evaluation {position} of {self._log.path or 'the log'} the algorithm asked for "
+            "another genome than last time; it does not repeat itself for a fixed seed, or its settings or pymoo's "
+            "version changed; start again in another output folder"
+        )
+
+    def _refuse_lonely(self, problem: Problem, count: int) -> None:
+        """A multi-objective algorithm that asks for one candidate at a time wastes the batch: say so early."""
+        self._lonely = self._lonely + 1 if count == 1 and problem.n_obj > 1 else 0
+        if self._lonely >= _LONELY_CALLS:
+            raise UsageError(
+                f"the algorithm asked for one candidate at a time {self._lonely} times in a row; populations are "
+                "scored as a batch: set n_offsprings >= 2, or choose another algorithm"
+            )
+
+    def _report(self, problem: Problem, F: NDArray[np.float64]) -> None:
+        if self._observe is None:
+            return
+        front = F if self._front is None else np.concatenate([self._front, F])
+        self._front = front[nondominated(front)]
+        best = self._front.min(axis=0)
+        volume = None
+        names = [f"f{i + 1}" for i in range(problem.n_obj)]
+        if isinstance(problem, SearchProblem):
+            volume = hypervolume(self._front, problem.objectives)
+            names = [o.name for o in problem.objectives]
+            best = np.array([o.natural(best[i : i + 1])[0] for i, o in enumerate(problem.objectives)])
+        self._observe(
+            Progress(
+                self._stage, self._seed, self._position, self._budget, self._replayed, self._seconds,
+                dict(zip(names, best.tolist(), strict=True)), volume,
+            )
+        )  # fmt: skip
+
+
+def _pack_duplicates(algorithm: Algorithm) -> None:
+    """Replaces pymoo's pairwise duplicate elimination by an equal one that hashes packed bits."""
+    for holder in (algorithm, getattr(algorithm, "mating", None), getattr(algorithm, "initialization", None)):
+        if type(getattr(holder, "eliminate_duplicates", None)) is DefaultDuplicateElimination:
+            holder.eliminate_duplicates = PackedDuplicateElimination()
