@@ -138,9 +138,7 @@ class EvaluationLog:
     def set_meta(self, key: str, value: Any) -> None:
         """Stores a JSON value under ``key``."""
         with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True))
-            )
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True)))
 
     def lookup(self, context: str, digests: Iterable[str]) -> dict[str, Record]:
         """Returns the records of those genomes that were evaluated in this context, by digest."""
@@ -189,12 +187,8 @@ class EvaluationLog:
                 ],
             )  # fmt: skip
             connection.executemany(
-                "INSERT INTO request SELECT ?, ?, ?, ?, id FROM evaluation "
-                "WHERE context = ? AND genome_sha256 = ?",
-                [
-                    (stage, seed, position + i, generation, context, digest)
-                    for i, digest in enumerate(digests)
-                ],
+                "INSERT INTO request SELECT ?, ?, ?, ?, id FROM evaluation WHERE context = ? AND genome_sha256 = ?",
+                [(stage, seed, position + i, generation, context, digest) for i, digest in enumerate(digests)],
             )
 
     def history(self, stage: str, seed: int) -> tuple[pd.DataFrame, NDArray[Any]]:
@@ -210,7 +204,7 @@ class EvaluationLog:
             "WHERE stage = ? AND seed = ? GROUP BY evaluation.id ORDER BY MIN(position)",
             (stage, seed),
         )  # fmt: skip
-        records = [_record(*row[3:], row[2]) for row in rows]
+        records = [_record(*row[3:8], row[2]) for row in rows]
         table = {
             "position": [row[0] for row in rows],
             "generation": [row[1] for row in rows],

@@ -14,6 +14,7 @@ all that has to be written to add a goal of one's own::
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -80,28 +81,24 @@ class Objective:
         return self.worst if self.minimise else 1.0 - self.worst
 
 
-def _cost(name: str) -> Callable[[Outcome], float]:
-    def compute(outcome: Outcome) -> float:
-        if name not in outcome.costs:
-            raise UsageError(
-                f"objective {name!r} is not a cost of this task (it has: {', '.join(sorted(outcome.costs))})"
-            )
-        return float(outcome.costs[name])
-
-    return compute
+# Partial applications of these, unlike closures, can be pickled with the problem they belong to.
+def _cost(outcome: Outcome, *, name: str) -> float:
+    if name not in outcome.costs:
+        raise UsageError(f"objective {name!r} is not a cost of this task (it has: {', '.join(sorted(outcome.costs))})")
+    return float(outcome.costs[name])
 
 
 def _over_pools(
-    measure: Callable[[metrics.Scores, metrics.Scores], float], detector: str
-) -> Callable[[Outcome], float]:
+    outcome: Outcome, *, measure: Callable[[metrics.Scores, metrics.Scores], float], detector: str
+) -> float:
     """Returns the mean over the OOD pools of a detection measure (each pool weighs the same)."""
+    inside = metrics.ood_scores(outcome.logits, detector)
+    pools = outcome.ood_logits.values()
+    return float(np.mean([measure(inside, metrics.ood_scores(pool, detector)) for pool in pools]))
 
-    def compute(outcome: Outcome) -> float:
-        inside = metrics.ood_scores(outcome.logits, detector)
-        pools = outcome.ood_logits.values()
-        return float(np.mean([measure(inside, metrics.ood_scores(pool, detector)) for pool in pools]))
 
-    return compute
+def _predictive(outcome: Outcome, *, measure: Callable[[Tensor, Tensor], float], worst: float) -> float:
+    return min(measure(outcome.logits, outcome.labels), worst)
 
 
 _PREDICTIVE: Mapping[str, tuple[str, float, Callable[[Tensor, Tensor], float]]] = MappingProxyType(
@@ -148,32 +145,24 @@ def objective(name: str, *, detector: str | None = None, largest: float | None =
         raise UsageError(f"objective {name!r} takes no detector; remove it")
     if name in _PREDICTIVE:
         unit, worst, measure = _PREDICTIVE[name]
-
-        def compute(outcome: Outcome) -> float:
-            return min(measure(outcome.logits, outcome.labels), worst)
-
-        return Objective(name, unit, True, worst, compute, scale=worst)
+        return Objective(name, unit, True, worst, partial(_predictive, measure=measure, worst=worst), scale=worst)
     if name in _COSTS:
         span = 1.0 if name == "active_fraction" else float(largest or 1)
-        return Objective(name, _COSTS[name], True, span, _cost(name), is_cost=True, scale=span)
+        return Objective(name, _COSTS[name], True, span, partial(_cost, name=name), is_cost=True, scale=span)
     detector = detector or "energy"
     if detector not in metrics.DETECTORS:
         raise not_one_of("OOD detector", detector, metrics.DETECTORS)
     minimise, measure_pools = _DETECTION[name]
     return Objective(
         name, f"share ({detector} score)", minimise, 1.0 if minimise else 0.0,
-        _over_pools(measure_pools, detector), needs_ood=True,
+        partial(_over_pools, measure=measure_pools, detector=detector), needs_ood=True,
     )  # fmt: skip
 
 
-def resolve(
-    objectives: Sequence[str | Objective], largest: Mapping[str, float] | None = None
-) -> tuple[Objective, ...]:
+def resolve(objectives: Sequence[str | Objective], largest: Mapping[str, float] | None = None) -> tuple[Objective, ...]:
     """Returns the objectives given by name or as they are, checked: at least one, no name twice."""
     known = largest or {}
-    resolved = tuple(
-        o if isinstance(o, Objective) else objective(o, largest=known.get(o)) for o in objectives
-    )
+    resolved = tuple(o if isinstance(o, Objective) else objective(o, largest=known.get(o)) for o in objectives)
     names = [o.name for o in resolved]
     if not names:
         raise UsageError("no objective given; name at least one, e.g. error")

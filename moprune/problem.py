@@ -26,7 +26,7 @@ Outcomes = Mapping[str, Sequence[Outcome]]
 An empty sequence says that the candidate failed and gets each objective's worst value."""
 
 
-class SearchProblem(Problem, ABC):  # type: ignore[misc]
+class SearchProblem(Problem, ABC):
     """A multi-objective problem whose candidates are scored as one batch.
 
     A subclass implements :meth:`outcomes` and :meth:`fingerprint`; :class:`moprune.testing.ProblemContract` holds
@@ -116,7 +116,7 @@ class SearchProblem(Problem, ABC):  # type: ignore[misc]
 
     def checked(self, X: Genomes) -> Genomes:
         """Returns the population as an array of the problem's type, or raises a UsageError that says why not."""
-        X = np.atleast_2d(X)
+        X = np.asarray(X)[None] if np.ndim(X) == 1 else X
         if X.shape[1] != self.n_var:
             raise UsageError(f"genomes have {X.shape[1]} variables; {type(self).__name__} has {self.n_var}")
         if self.boolean and X.dtype != np.bool_:
@@ -125,11 +125,9 @@ class SearchProblem(Problem, ABC):  # type: ignore[misc]
                 "floats; build the algorithm with moprune.algorithms.make('nsga2', problem), or give it binary "
                 "sampling, crossover and mutation"
             )
-        if not self.boolean:
-            X = X.astype(np.float64)
-            if not np.isfinite(X).all():
-                raise UsageError("genomes hold NaN or infinite values")
-        return X
+        if not self.boolean and not np.isfinite(X).all():
+            raise UsageError("genomes hold NaN or infinite values")
+        return X if self.boolean else X.astype(np.float64)
 
     def _evaluate(self, X: Genomes, out: dict[str, Any], *_: Any, **__: Any) -> None:
         natural = self.values(X)[:, 0]

@@ -81,7 +81,8 @@ class Run:
 
     def genomes(self) -> Genomes:
         """Returns the genomes of :meth:`history`, row by row, ``(n, n_var)``."""
-        return self._load()[1]
+        genomes: Genomes = self._load()[1]
+        return genomes
 
     def front(self, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
         """Returns the non-dominated of every evaluated genome, assessed on the given splits in natural units.
@@ -101,11 +102,11 @@ class Run:
 
     def genome(self, solution: str) -> Genomes:
         """Returns the genome of a solution id, ``(n_var,)``."""
-        history, genomes = self._load()
-        rows = np.flatnonzero(history["solution"] == solution)
+        rows = np.flatnonzero(self._load()[0]["solution"] == solution)
         if not len(rows):
             raise UsageError(f"no solution {solution!r} in this run (ids look like {self.seed}-17)")
-        return genomes[rows[0]]
+        genome: Genomes = self.genomes()[rows[0]]
+        return genome
 
     def _load(self) -> tuple[pd.DataFrame, Genomes]:
         if "history" not in self._memo:
@@ -189,7 +190,7 @@ def run_algorithm(
     return algorithm
 
 
-class LoggedEvaluator(Evaluator):  # type: ignore[misc]
+class LoggedEvaluator(Evaluator):
     """Evaluates what the log does not hold yet, and logs each generation in one transaction.
 
     It can be handed to plain :func:`pymoo.optimize.minimize` as ``evaluator=``.
@@ -325,6 +326,7 @@ class LoggedEvaluator(Evaluator):  # type: ignore[misc]
 
 def _pack_duplicates(algorithm: Algorithm) -> None:
     """Replaces pymoo's pairwise duplicate elimination by an equal one that hashes packed bits."""
-    for holder in (algorithm, getattr(algorithm, "mating", None), getattr(algorithm, "initialization", None)):
+    holders: list[Any] = [algorithm, getattr(algorithm, "mating", None), getattr(algorithm, "initialization", None)]
+    for holder in holders:
         if type(getattr(holder, "eliminate_duplicates", None)) is DefaultDuplicateElimination:
             holder.eliminate_duplicates = PackedDuplicateElimination()

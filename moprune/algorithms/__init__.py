@@ -11,4 +11,11 @@ from moprune.algorithms.random_search import RandomSearch
 from moprune.algorithms.registry import NAMES, make, refuse_unsuitable
 from moprune.algorithms.sampling import DensitySampling
 
-__all__ = ["NAMES", "DensitySampling", "PackedDuplicateElimination", "RandomSearch", "make", "refuse_unsuitable"]
+__all__ = [
+    "NAMES",
+    "DensitySampling",
+    "PackedDuplicateElimination",
+    "RandomSearch",
+    "make",
+    "refuse_unsuitable",
+]

@@ -8,7 +8,7 @@ from pymoo.core.duplicate import DuplicateElimination
 from pymoo.core.population import Population
 
 
-class PackedDuplicateElimination(DuplicateElimination):  # type: ignore[misc]
+class PackedDuplicateElimination(DuplicateElimination):
     """Marks individuals whose bits equal those of an earlier or another individual.
 
     The same result as pymoo's default on boolean genomes in O(n L) instead of O(n^2 L): with 400 genomes of

@@ -3,15 +3,16 @@
 from typing import Any
 
 from pymoo.core.algorithm import Algorithm
-from pymoo.core.initialization import Initialization
 from pymoo.core.population import Population
 from pymoo.core.sampling import Sampling
 
 from moprune.algorithms.duplicates import PackedDuplicateElimination
 from moprune.algorithms.sampling import DensitySampling
 
+_TRIES = 20
 
-class RandomSearch(Algorithm):  # type: ignore[misc]
+
+class RandomSearch(Algorithm):
     """Draws every genome afresh and learns nothing from what it saw.
 
     Args:
@@ -22,15 +23,19 @@ class RandomSearch(Algorithm):  # type: ignore[misc]
     def __init__(self, sampling: Sampling | None = None, batch: int = 50, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.batch = batch
-        self.initialization = Initialization(
-            sampling or DensitySampling(), eliminate_duplicates=PackedDuplicateElimination()
-        )
+        self.sampling = sampling or DensitySampling()
 
     def _initialize_infill(self) -> Population:
         return self._infill()
 
     def _infill(self) -> Population:
-        return self.initialization.do(self.problem, self.batch, random_state=self.random_state)
+        unique, drawn = PackedDuplicateElimination(), Population.empty()
+        for _ in range(_TRIES):  # the empty mask, for one, is drawn more often than once
+            more = self.sampling.do(self.problem, self.batch - len(drawn), random_state=self.random_state)
+            drawn = unique.do(Population.merge(drawn, more))
+            if len(drawn) == self.batch:
+                break
+        return drawn
 
     def _initialize_advance(self, infills: Population | None = None, **_: Any) -> None:
         self.pop = infills

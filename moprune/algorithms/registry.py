@@ -40,10 +40,16 @@ def _with_directions(algorithm: Builder) -> Builder:
 
 
 def _plain(algorithm: Builder) -> Builder:
-    return lambda *, problem, **options: algorithm(**options)
+    """Returns a builder for an algorithm that needs to know nothing of the problem."""
+
+    def build(*, problem: Problem, **options: Any) -> Algorithm:  # noqa: ARG001
+        return algorithm(**options)
+
+    return build
 
 
-def _age_moea(*, problem: Problem, **options: Any) -> Algorithm:
+def _age_moea(**options: Any) -> Algorithm:
+    """Builds AGE-MOEA-II, which needs numba."""
     try:
         from pymoo.algorithms.moo.age2 import AGEMOEA2
     except Exception as error:  # pymoo raises a bare Exception where numba is missing
@@ -58,7 +64,7 @@ _BINARY: Mapping[str, Builder] = MappingProxyType(
         "smsemoa": _plain(SMSEMOA),
         "spea2": _plain(SPEA2),
         "rvea": _with_directions(RVEA),
-        "agemoea2": _age_moea,
+        "agemoea2": _plain(_age_moea),
         "moead": _with_directions(ParallelMOEAD),
     }
 )
@@ -112,9 +118,7 @@ def make(name: str, problem: Problem, *, pop_size: int = 50, n_offsprings: int |
 def refuse_unsuitable(algorithm: Algorithm) -> None:
     """Raises a UsageError for an algorithm that cannot be batched or repeated, or that has already run."""
     if isinstance(algorithm, MOEAD) and not isinstance(algorithm, ParallelMOEAD):
-        raise UsageError(
-            "pymoo's MOEAD evaluates one candidate at a time; use ParallelMOEAD (algorithm name 'moead')"
-        )
+        raise UsageError("pymoo's MOEAD evaluates one candidate at a time; use ParallelMOEAD (algorithm name 'moead')")
     if isinstance(algorithm, CMOPSO):
         raise UsageError(
             "pymoo's CMOPSO does not repeat itself for a fixed seed, so that a run could not be resumed; use "

@@ -8,7 +8,7 @@ from pymoo.core.problem import Problem
 from pymoo.core.sampling import Sampling
 
 
-class DensitySampling(Sampling):  # type: ignore[misc]
+class DensitySampling(Sampling):
     """Masks of every density: each draws p from U(0, 1), then switches exactly round(p L) random bits on.
 
     The initialisation of (MO-)EvoPruneDeepTL. pymoo's own ``BinaryRandomSampling`` draws every bit with

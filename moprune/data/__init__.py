@@ -37,6 +37,7 @@ from moprune.data.sources import (
     divide,
     open_digits,
     open_folder,
+    open_images,
     open_tar,
 )
 from moprune.data.splits import Split, limit, stratified
@@ -69,6 +70,7 @@ __all__ = [
     "noise",
     "open_digits",
     "open_folder",
+    "open_images",
     "open_tar",
     "open_torchvision",
     "photographs",

@@ -48,18 +48,12 @@ class _Form:
     def of(cls, size: int, mode: Mode, like: Item | None) -> "_Form":
         if like is None:
             if size < 1 or mode not in ("RGB", "L"):
-                raise UsageError(
-                    f"images of size {size} and mode {mode!r} cannot be made; use RGB or L, size >= 1"
-                )
+                raise UsageError(f"images of size {size} and mode {mode!r} cannot be made; use RGB or L, size >= 1")
             return cls(size, size, mode)
         if isinstance(like, Image.Image):
             return cls(*like.size, "L" if like.mode == "L" else "RGB")
         shape = tuple(like.shape)
-        if (
-            len(shape) != 3
-            or shape[0] not in (1, 3)
-            or not (like.is_floating_point() or like.dtype == torch.uint8)
-        ):
+        if len(shape) != 3 or shape[0] not in (1, 3) or not (like.is_floating_point() or like.dtype == torch.uint8):
             raise UsageError(
                 f"no pool can be made like items of shape {shape} and type {like.dtype}; it takes "
                 "float or uint8 images (1 or 3, height, width); give OOD tensors of your own"
@@ -135,9 +129,7 @@ class _Jigsaw:
         return shuffled
 
 
-def photographs(
-    count: int, size: int = 224, mode: Mode = "RGB", seed: int = 0, like: Item | None = None
-) -> Inputs:
+def photographs(count: int, size: int = 224, mode: Mode = "RGB", seed: int = 0, like: Item | None = None) -> Inputs:
     """Returns random crops of scikit-learn's two sample photographs, resized.
 
     Args:
@@ -184,9 +176,7 @@ def jigsaw(inputs: Inputs, count: int, grid: int = 4, seed: int = 0) -> Inputs:
         UsageError: no inputs, or a grid below 2; on reading, an item with fewer than 2 pixels.
     """
     if grid < 2 or len(inputs) == 0:
-        raise UsageError(
-            f"no jigsaw of {len(inputs)} images in a grid of {grid}; give images and a grid of 2 or more"
-        )
+        raise UsageError(f"no jigsaw of {len(inputs)} images in a grid of {grid}; give images and a grid of 2 or more")
     order = numpy_generator(seed, "jigsaw order").permutation(len(inputs))
     return _generated(_Jigsaw(inputs, tuple(order.tolist()), grid, seed), count)
 

@@ -69,9 +69,7 @@ class Source:
             )
         renumber = torch.tensor([kept.index(name) if name in kept else -1 for name in self.classes])
         chosen = [self.subset(subset)] if subset is not None else list(self.subsets.values())
-        pools = [
-            part.inputs.subset((renumber[part.labels] < 0).nonzero().flatten().tolist()) for part in chosen
-        ]
+        pools = [part.inputs.subset((renumber[part.labels] < 0).nonzero().flatten().tolist()) for part in chosen]
         subsets = {}
         for name, part in self.subsets.items():
             stays = part.subset((renumber[part.labels] >= 0).nonzero().flatten().tolist())
@@ -106,9 +104,7 @@ def default_plan(source: Source) -> dict[str, SplitPlan]:
     names = set(source.subsets)
     if len(names) == 1:
         (only,) = names
-        return {
-            split: SplitPlan(only, share) for split, share in zip(SPLITS, _ONE_SUBSET_SHARES, strict=True)
-        }
+        return {split: SplitPlan(only, share) for split, share in zip(SPLITS, _ONE_SUBSET_SHARES, strict=True)}
     if names == {"train", "val", "test"}:
         halves = {split: SplitPlan("val", 0.5) for split in ("search", "select")}
         return {"train": SplitPlan("train"), **halves, "test": SplitPlan("test")}
@@ -150,9 +146,7 @@ def divide(source: Source, plan: Mapping[str, SplitPlan], seed: int) -> dict[str
         if min(shares) <= 0 or sum(shares) > 1 + 1e-6:
             taken = ", ".join(f"{split} {share:g}" for split, share in zip(splits, shares, strict=True))
             raise UsageError(f"shares of subset {subset!r} ({taken}) must be above 0 and sum to 1 at most")
-        for split, indices in zip(
-            splits, stratified(whole.labels, shares, seed, f"subset {subset}"), strict=True
-        ):
+        for split, indices in zip(splits, stratified(whole.labels, shares, seed, f"subset {subset}"), strict=True):
             part, most = whole.subset(indices), plan[split].limit
             if most is not None:
                 if most < len(source.classes):
@@ -203,6 +197,35 @@ def open_tar(path: str | Path, mode: Mode = "RGB") -> Source:
     )
 
 
+def open_images(path: str | Path, mode: Mode = "RGB") -> Inputs:
+    """Opens all images below a folder or in an uncompressed tar, whatever their folders: an OOD pool, say.
+
+    Raises:
+        UsageError: nothing there, no images, or a tar that cannot be read in place.
+    """
+    root = Path(path)
+    if root.is_file():
+        index = index_tar(root)
+        names = _images(list(index.members), f"tar {root}")
+        return TarImages(root, names, mode, tuple(index.members[name] for name in names))
+    if not root.is_dir():
+        raise UsageError(f"no folder or tar {root}; check the path")
+    files = [
+        (Path(folder).relative_to(root) / name).as_posix()
+        for folder, _, names in os.walk(root, followlinks=True)
+        for name in names
+    ]
+    return ImageFiles(root, _images(files, f"folder {root}"), mode)
+
+
+def _images(names: Sequence[str], where: str) -> tuple[str, ...]:
+    kept = (name for name in names if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES)
+    images = tuple(sorted(name for name in kept if _visible(PurePosixPath(name).parts)))
+    if not images:
+        raise UsageError(f"{where} holds no images")
+    return images
+
+
 def open_digits() -> Source:
     """Opens scikit-learn's 1,797 digits: float tensors (1, 8, 8) in 0..1, ten classes, no download."""
     from sklearn.datasets import load_digits
@@ -213,15 +236,12 @@ def open_digits() -> Source:
     return Source(tuple(str(name) for name in digits.target_names), {"all": split})
 
 
-def _arranged(
-    where: str, files: Sequence[str], folders: Sequence[str], read: Callable[[list[str]], Inputs]
-) -> Source:
+def _arranged(where: str, files: Sequence[str], folders: Sequence[str], read: Callable[[list[str]], Inputs]) -> Source:
     """Returns the source that a list of files and folders (relative names with ``/``) describes."""
     images = sorted(
         parts
         for name in files
-        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-        and _visible(parts := PurePosixPath(name).parts)
+        if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES and _visible(parts := PurePosixPath(name).parts)
     )
     if not images:
         raise UsageError(f"{where} holds no images; it needs one folder of images a class")
@@ -233,9 +253,7 @@ def _arranged(
     depth = lead + _has_subsets(where, [parts[lead:] for parts in images])
     outside = [parts for parts in images if len(parts) < depth + 2]
     if outside:
-        raise UsageError(
-            f"image {'/'.join(outside[0])} in {where} lies in no class folder; move or remove it"
-        )
+        raise UsageError(f"image {'/'.join(outside[0])} in {where} lies in no class folder; move or remove it")
     found: dict[str, dict[str, list[str]]] = {}
     for parts in images:
         subset = _SUBSETS[parts[lead].lower()] if depth > lead else "all"
@@ -260,9 +278,7 @@ def _has_subsets(where: str, images: Sequence[tuple[str, ...]]) -> bool:
             "none of their class folders; move or remove it"
         )
     if len({_SUBSETS[top.lower()] for top in tops}) < len(tops):
-        raise UsageError(
-            f"{where} has two folders for one subset among {', '.join(sorted(tops))}; merge them"
-        )
+        raise UsageError(f"{where} has two folders for one subset among {', '.join(sorted(tops))}; merge them")
     return True
 
 
@@ -285,9 +301,7 @@ def _check_folders(
             )
 
 
-def _labelled(
-    where: str, found: Mapping[str, Mapping[str, list[str]]], read: Callable[[list[str]], Inputs]
-) -> Source:
+def _labelled(where: str, found: Mapping[str, Mapping[str, list[str]]], read: Callable[[list[str]], Inputs]) -> Source:
     classes = tuple(sorted({name for by_class in found.values() for name in by_class}))
     if len(classes) < 2:
         raise UsageError(f"{where} has only one class ({classes[0]!r}); at least two are needed")

@@ -82,9 +82,7 @@ def stratified(labels: Tensor, shares: Sequence[float], seed: int, purpose: str)
     weights.append(1 - sum(weights, Fraction(0)))
     for label in labels.unique().tolist():
         items = (labels == label).nonzero().flatten()
-        mixed = items[
-            torch.randperm(len(items), generator=torch_generator(seed, "stratified", purpose, label))
-        ]
+        mixed = items[torch.randperm(len(items), generator=torch_generator(seed, "stratified", purpose, label))]
         sizes = _apportion(len(items), weights, len(parts))
         for part, chunk in zip(parts, mixed.split(sizes), strict=False):
             part.extend(chunk.tolist())
@@ -109,9 +107,7 @@ def limit(labels: Tensor, count: int, seed: int) -> list[int]:
         return list(range(len(labels)))
     present, sizes = labels.unique(return_counts=True)
     if count < len(present):
-        raise UsageError(
-            f"a limit of {count} images is below one for each of {len(present)} classes; raise it"
-        )
+        raise UsageError(f"a limit of {count} images is below one for each of {len(present)} classes; raise it")
     counts = _apportion(count, [Fraction(size, len(labels)) for size in sizes.tolist()], len(present))
     chosen: list[int] = []
     for label, wanted in zip(present.tolist(), counts, strict=True):
@@ -135,9 +131,7 @@ def _apportion(total: int, weights: Sequence[Fraction], needy: int) -> list[int]
         for part in range(needy):
             if sizes[part] == 0:
                 # A part that none needs gives first: its items are used by nobody.
-                spare = max(
-                    range(len(sizes)), key=lambda other: (other >= needy and sizes[other] > 0, sizes[other])
-                )
+                spare = max(range(len(sizes)), key=lambda other: (other >= needy and sizes[other] > 0, sizes[other]))
                 sizes[spare] -= 1
                 sizes[part] += 1
     return sizes

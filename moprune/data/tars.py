@@ -42,7 +42,7 @@ def index_tar(path: Path) -> TarIndex:
                 for member in archive:
                     name = _plain(member.name, path)
                     if member.isdir():
-                        folders.append(name)
+                        folders.extend([name] if name else [])  # "./" itself is none
                     elif member.isreg() and not member.issparse():
                         members[name] = (member.offset_data, member.size)
                     else:

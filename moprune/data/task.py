@@ -11,8 +11,17 @@ from torch import Tensor
 
 from moprune.data.inputs import Inputs, Mode, TensorInputs
 from moprune.data.ood import POOLS, pool
-from moprune.data.sources import SPLITS, Source, SplitPlan, default_plan, divide, open_folder, open_tar
-from moprune.data.splits import Split, stratified
+from moprune.data.sources import (
+    SPLITS,
+    Source,
+    SplitPlan,
+    default_plan,
+    divide,
+    open_folder,
+    open_images,
+    open_tar,
+)
+from moprune.data.splits import Split, limit, stratified
 from moprune.errors import UsageError, not_one_of
 from moprune.seeding import derive
 
@@ -76,9 +85,7 @@ class Task:
                 raise not_one_of("OOD split", split, OOD_SPLITS)
             for name, inputs in pools.items():
                 if len(inputs) == 0:
-                    raise UsageError(
-                        f"OOD pool {name!r} of {split} in task {self.name!r} is empty; add images"
-                    )
+                    raise UsageError(f"OOD pool {name!r} of {split} in task {self.name!r} is empty; add images")
         search, select, test = (self.ood.get(split, {}) for split in OOD_SPLITS)
         if set(search) != set(select) or any(search[name] is select[name] for name in search):
             named = [", ".join(pools) or "none" for pools in (search, select)]
@@ -109,8 +116,7 @@ class Task:
             "classes": self.classes,
             "splits": {split: self.split(split).digest() for split in SPLITS},
             "ood": {
-                split: {name: inputs.digest() for name, inputs in pools.items()}
-                for split, pools in self.ood.items()
+                split: {name: inputs.digest() for name, inputs in pools.items()} for split, pools in self.ood.items()
             },
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -163,9 +169,7 @@ class Task:
         if shares is not None:
             divided = SPLITS if test is None else SPLITS[:3]
             if len(shares) != len(divided):
-                raise UsageError(
-                    f"{len(shares)} shares were given; give one for each of {', '.join(divided)}"
-                )
+                raise UsageError(f"{len(shares)} shares were given; give one for each of {', '.join(divided)}")
             for split, share in zip(divided, shares, strict=True):
                 plan[split] = SplitPlan(plan[split].subset, share)
         splits = divide(source, plan, seed)
@@ -195,7 +199,8 @@ class Task:
             source: the labelled images.
             plan: what each split takes; None for :func:`moprune.data.sources.default_plan`.
             ood_search: pools for search and select, which get half of each: classes of the source to hold
-                out, or built-in pools (:data:`moprune.data.ood.POOLS`). A class goes before a pool.
+                out, built-in pools (:data:`moprune.data.ood.POOLS`), or paths of folders or tars of images
+                (as many are drawn as the splits have images). A class goes before a pool, a pool before a path.
             ood_test: pools for the test, likewise.
             seed: decides which images go where and the pools' contents.
             name: for people.
@@ -205,16 +210,14 @@ class Task:
         """
         asked = [*ood_search, *ood_test]
         if repeated := [each for each in asked if asked.count(each) > 1]:
-            raise UsageError(
-                f"OOD pool {repeated[0]!r} is asked for twice; give it to search or to test, once"
-            )
+            raise UsageError(f"OOD pool {repeated[0]!r} is asked for twice; give it to search or to test, once")
         held_out: dict[str, Inputs] = {}
         remaining = source
         for pool_name in asked:
             if pool_name in source.classes:
                 remaining, held_out[pool_name] = remaining.without([pool_name])
-            elif pool_name not in POOLS:
-                raise not_one_of("OOD pool or class", pool_name, [*POOLS, *source.classes])
+            elif pool_name not in POOLS and not Path(pool_name).exists():
+                raise not_one_of("OOD pool, class or existing path", pool_name, [*POOLS, *source.classes])
         splits = divide(remaining, default_plan(remaining) if plan is None else plan, seed)
         pools: dict[str, dict[str, Inputs]] = {split: {} for split in OOD_SPLITS}
         for split, names in (("search", ood_search), ("test", ood_test)):
@@ -254,9 +257,7 @@ class Task:
         path = Path(path)
         source = open_tar(path, mode) if path.is_file() else open_folder(path, mode)
         label = path.resolve().stem if name is None else name
-        return cls.from_source(
-            source, plan=plan, ood_search=ood_search, ood_test=ood_test, seed=seed, name=label
-        )
+        return cls.from_source(source, plan=plan, ood_search=ood_search, ood_test=ood_test, seed=seed, name=label)
 
 
 def _tensor_split(what: str, inputs: Tensor, labels: Tensor, like: Tensor | None = None) -> Split:
@@ -285,9 +286,7 @@ def _place(pools: dict[str, dict[str, Inputs]], split: str, name: str, whole: In
     pools["search"][name], pools["select"][name] = (whole.subset(half) for half in halves)
 
 
-def _build(
-    pools: dict[str, dict[str, Inputs]], split: str, name: str, splits: Mapping[str, Split], seed: int
-) -> None:
+def _build(pools: dict[str, dict[str, Inputs]], split: str, name: str, splits: Mapping[str, Split], seed: int) -> None:
     """Files a built-in pool with as many images as the splits that it is for."""
     if name == "jigsaw":
         # Made of each split's own images, so that those of select come from no image of search.
@@ -296,6 +295,10 @@ def _build(
             pools[each][name] = pool(name, len(inputs), inputs, derive(seed, "OOD pool", name, each))
         return
     count = len(splits["test"]) if split == "test" else len(splits["search"]) + len(splits["select"])
-    _place(
-        pools, split, name, pool(name, count, splits["train"].inputs, derive(seed, "OOD pool", name)), seed
-    )
+    if name in POOLS:
+        whole = pool(name, count, splits["train"].inputs, derive(seed, "OOD pool", name))
+    else:
+        found = open_images(name)
+        drawn = limit(torch.zeros(len(found), dtype=torch.int64), min(count, len(found)), seed)
+        whole = found.subset(drawn)
+    _place(pools, split, name, whole, seed)

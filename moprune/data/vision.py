@@ -1,7 +1,7 @@
 """torchvision's classification data sets by name, as sources."""
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ TORCHVISION = (
     "StanfordCars",
     "USPS",
 )
+# Not for options: items must come raw.
+_OURS = frozenset({"self", "kwargs", "transform", "target_transform", "transforms"})
 _SPLIT_SPELLINGS = {
     "train": ("train", "trainval", "train-standard"),
     "val": ("val", "valid"),
@@ -85,10 +87,10 @@ def open_torchvision(
     if name not in known:
         raise not_one_of("torchvision data set", name, known)
     kind = getattr(datasets, name)
-    accepted = {key: value for each in reversed(kind.__mro__) for key, value in _parameters(each)}
+    accepted = _parameters(kind)
     for option in options:
-        if option not in accepted or option in ("transform", "target_transform", "transforms"):
-            raise not_one_of(f"option of {name}", option, set(accepted) - {"self", "root", "download"})
+        if option not in accepted:
+            raise not_one_of(f"option of {name}", option, set(accepted) - {"root", "download"})
     fixed = dict(options)
     if "root" in accepted:
         if root is None:
@@ -106,25 +108,26 @@ def open_torchvision(
     return _as_source(name, opened, mode)
 
 
-def _parameters(kind: type) -> Iterable[tuple[str, inspect.Parameter]]:
-    """Yields a class's own arguments; data sets that pass ``**kwargs`` on need those of their bases too."""
-    if "__init__" not in vars(kind) or kind is object:
-        return
-    for key, value in inspect.signature(vars(kind)["__init__"]).parameters.items():
-        if value.kind is not inspect.Parameter.VAR_KEYWORD:
-            yield key, value
+def _parameters(kind: type) -> dict[str, inspect.Parameter]:
+    """Returns a data set's arguments, with those of its bases where it hands ``**kwargs`` on to them."""
+    found: dict[str, inspect.Parameter] = {}
+    for each in kind.__mro__:
+        if "__init__" not in vars(each):
+            continue
+        own = inspect.signature(vars(each)["__init__"]).parameters
+        found = {**own, **found}
+        if not any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in own.values()):
+            break
+    return {name: found[name] for name in found if name not in _OURS}
 
 
-def _choices(
-    accepted: dict[str, inspect.Parameter], options: dict[str, Any]
-) -> list[tuple[str, list[dict[str, Any]]]]:
+def _choices(accepted: dict[str, inspect.Parameter], options: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
     """Returns for each subset the arguments that may select it, the first that works being meant."""
     if "train" in accepted and "train" not in options:
         return [("train", [{"train": True}]), ("test", [{"train": False}])]
     if "split" in accepted and "split" not in options:
         return [
-            (subset, [{"split": spelling} for spelling in spellings])
-            for subset, spellings in _SPLIT_SPELLINGS.items()
+            (subset, [{"split": spelling} for spelling in spellings]) for subset, spellings in _SPLIT_SPELLINGS.items()
         ]
     return [("all", [{}])]
 
@@ -140,34 +143,29 @@ def _open(kind: type, arguments: dict[str, Any], root: object, may_download: boo
             f"torchvision's {name} needs a package that is not installed ({error}); install it with pip"
         ) from error
     except (ValueError, TypeError) as error:
-        if isinstance(
-            error, ValueError
-        ) and f"Unknown value '{arguments.get('split')}' for argument split" in str(error):
+        if isinstance(error, ValueError) and f"Unknown value '{arguments.get('split')}' for argument split" in str(
+            error
+        ):
             return None
-        raise UsageError(
-            f"torchvision's {name} does not accept its options ({_line(error)}); change them"
-        ) from error
+        raise UsageError(f"torchvision's {name} does not accept its options ({_line(error)}); change them") from error
     except (RuntimeError, OSError, EOFError) as error:
         if arguments.get("download"):
             raise MopruneError(
-                f"cannot get torchvision's {name} into {root} ({_line(error)}); check the network "
-                "and the folder"
+                f"cannot get torchvision's {name} into {root} ({_line(error)}); check the network and the folder"
             ) from error
         advice = "set download: true" if may_download else "put its files there by hand"
-        raise UsageError(
-            f"torchvision's {name} is not complete in {root} ({_line(error)}); {advice}"
-        ) from error
+        raise UsageError(f"torchvision's {name} is not complete in {root} ({_line(error)}); {advice}") from error
 
 
 def _as_source(name: str, opened: dict[str, Labelled], mode: Mode | None) -> Source:
+    if not opened:
+        raise UsageError(f"torchvision's {name} has no train, val or test split; name one with the option split")
     labels = {subset: _labels(name, dataset) for subset, dataset in opened.items()}
     # Some data sets number classes that none of their images have (EMNIST letters' "N/A"): those go.
     present = torch.cat(list(labels.values())).unique()
     names = _class_names(next(iter(opened.values())), int(present.max()) + 1)
     subsets = {
-        subset: Split(
-            DatasetInputs(dataset, range(len(dataset)), mode), torch.searchsorted(present, labels[subset])
-        )
+        subset: Split(DatasetInputs(dataset, range(len(dataset)), mode), torch.searchsorted(present, labels[subset]))
         for subset, dataset in opened.items()
     }
     return Source(tuple(names[label] for label in present.tolist()), subsets)

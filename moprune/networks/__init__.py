@@ -10,7 +10,6 @@ Getting one
 Images to features
     `Preprocess`: an image to the tensor the network expects.
     `FeatureExtractor`: images to the numbers that reach the classifier; `cached_features` keeps them on disk.
-    `Inputs`: what is asked of a collection of images.
     `head_of`: the name of the classifier.
 
 Costs
@@ -22,7 +21,7 @@ Nothing here unpickles a file or changes the global random state.
 from moprune.networks.cifar_resnet import cifar_resnet
 from moprune.networks.costs import flops, parameters
 from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
-from moprune.networks.features import FeatureExtractor, Inputs, cached_features, head_of
+from moprune.networks.features import FeatureExtractor, cached_features, head_of
 from moprune.networks.loading import build, pretrained, published
 from moprune.networks.preprocess import Preprocess
 from moprune.networks.weights import load_weights, read_weights
@@ -30,7 +29,6 @@ from moprune.networks.weights import load_weights, read_weights
 __all__ = [
     "DigitsNet",
     "FeatureExtractor",
-    "Inputs",
     "Preprocess",
     "build",
     "cached_features",

@@ -1,7 +1,7 @@
 """The residual networks for 32 x 32 images of He et al. 2016, section 4.2, with parameter-free shortcuts.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv:1512.03385). Module names are
-those of https://github.com/akamaster/pytorch_resnet_cifar10, so that its published weights load.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv:1512.03385). Module names
+are those of https://github.com/akamaster/pytorch_resnet_cifar10, so that its published weights load.
 """
 
 import torch
@@ -17,8 +17,8 @@ DEPTHS = (20, 32, 44, 56)
 def cifar_resnet(depth: int, num_classes: int = 10, in_channels: int = 3, *, seed: int = 0) -> nn.Module:
     """Returns a CIFAR ResNet with random initial weights.
 
-    It maps (n, ``in_channels``, H, W) to logits (n, ``num_classes``); 32 x 32 is the size it was made for, any
-    size of at least 4 x 4 works. The input of its head, ``linear``, has 64 features.
+    It maps (n, ``in_channels``, H, W) to logits (n, ``num_classes``); 32 x 32 is the size it was made for,
+    others work. The input of its head, ``linear``, has 64 features.
 
     Args:
         depth: 20, 32, 44 or 56 (6 k + 2: three stages of k blocks with two convolutions each).
@@ -51,7 +51,7 @@ class PaddingShortcut(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3 x 3 convolutions with batch normalisation beside a shortcut; the first may halve the resolution."""
+    """Two 3 x 3 convolutions with batch normalisation beside a shortcut; the first may halve the size."""
 
     def __init__(self, channels_in: int, channels: int, stride: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Block(nn.Module):
 
 
 class CifarResNet(nn.Module):
-    """A stem, three stages of ``blocks`` blocks (16, 32, 64 channels), global average pooling and a linear head.
+    """A stem, three stages of ``blocks`` blocks (16, 32, 64 channels), global average pooling, a linear head.
 
     Use `cifar_resnet`, which checks its arguments.
     """

@@ -16,8 +16,8 @@ def parameters(network: nn.Module) -> int:
 def flops(network: nn.Module, example: Tensor) -> int:
     """Returns the floating point operations of one forward pass per sample: 2 x multiply-accumulates.
 
-    Counted as ``torch.utils.flop_counter`` does: convolutions, matrix products and attention only. The network
-    is run once on ``example``, in evaluation mode, and left as it was.
+    Counted as ``torch.utils.flop_counter`` does: convolutions, matrix products and attention only. The
+    network is run once on ``example``, in evaluation mode, and left as it was.
 
     Args:
         network: any network.
@@ -27,9 +27,7 @@ def flops(network: nn.Module, example: Tensor) -> int:
         UsageError: ``example`` has no sample.
     """
     if example.ndim == 0 or len(example) == 0:
-        raise UsageError(
-            f"flops: the example has shape {tuple(example.shape)}; give a batch of at least one sample"
-        )
+        raise UsageError(f"flops: the example has shape {tuple(example.shape)}; give a batch of at least one sample")
     fast = torch.backends.mha.get_fastpath_enabled()
     # The fused attention used in evaluation mode is one opaque operation, which the counter does not know.
     torch.backends.mha.set_fastpath_enabled(False)

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
+from moprune.data.inputs import Inputs
 from moprune.errors import MopruneError, UsageError
 from moprune.files import cache_folder
 from moprune.networks.modes import device_of, evaluating, placed
@@ -25,18 +25,6 @@ Progress = Callable[[int, int], None]
 _FORMAT = 1
 
 
-class Inputs(Protocol):
-    """Images by number, read when asked for, from several threads at once."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int, /) -> Image | Tensor: ...
-
-    def digest(self) -> str:
-        """Returns a digest that changes with the images or their order."""
-        ...
-
-
 def head_of(network: nn.Module) -> str:
     """Returns the name of a network's classifier: its last `nn.Linear` in the order modules were registered.
 
@@ -45,12 +33,10 @@ def head_of(network: nn.Module) -> str:
     Raises:
         UsageError: there is no linear layer below the network itself (SqueezeNet, for one).
     """
-    names = [name for name, module in network.named_modules() if name and isinstance(module, nn.Linear)]
+    names: list[str] = [name for name, module in network.named_modules() if name and isinstance(module, nn.Linear)]
     if not names:
         kind = type(network).__name__
-        raise UsageError(
-            f"{kind} has no linear classifier; name the module to take features from, features=NAME"
-        )
+        raise UsageError(f"{kind} has no linear classifier; name the module to take features from, features=NAME")
     return names[-1]
 
 
@@ -62,8 +48,8 @@ class FeatureExtractor:
 
     Args:
         network: any network whose forward takes a batch of images.
-        features: a module (``"layer4"``) whose *output* is taken: maps (n, C, H, W) are averaged over H and W,
-            anything else is flattened to (n, D). None for the *input* of the classifier, `head_of`.
+        features: a module (``"layer4"``) whose *output* is taken: maps (n, C, H, W) are averaged over H and
+            W, anything else is flattened to (n, D). None for the *input* of the classifier, `head_of`.
         preprocess: what `extract` does to each image first; None for nothing but the scaling of uint8 values.
 
     Raises:
@@ -80,16 +66,14 @@ class FeatureExtractor:
         modules = dict(network.named_modules())
         if not self._name or self._name not in modules:
             near = ", ".join(name for name, _ in network.named_children())
-            raise UsageError(
-                f"features: {type(network).__name__} has no module {self._name!r} (it has {near}, ...)"
-            )
+            raise UsageError(f"features: {type(network).__name__} has no module {self._name!r} (it has {near}, ...)")
         self._module = modules[self._name]
 
     def digest(self) -> str:
         """Returns the SHA-256 over all that decides the features, save the images.
 
-        These are the parameters and buffers, the modules with their plain attributes, the source of classes that
-        are not torch's, the place the features are taken from, and the preprocessing.
+        These are the parameters and buffers, the modules with their plain attributes, the source of classes
+        that are not torch's, the place the features are taken from, and the preprocessing.
         """
         digest = hashlib.sha256()
         parts = [repr(self.network), str(self.features), self._name, repr(self.preprocess)]
@@ -115,7 +99,7 @@ class FeatureExtractor:
             float32 (n, D) on the network's device, without gradients.
 
         Raises:
-            UsageError: the forward pass never reached the module, or that module does not give one tensor.
+            UsageError: the forward pass fails or never reaches the module, or that does not give one tensor.
         """
         if self.features is None:
             hook = self._module.register_forward_pre_hook(_stop_before)
@@ -127,10 +111,14 @@ class FeatureExtractor:
                 self.network(batch.to(device_of(self.network), kind))
         except _ReachedError as reached:
             found = reached.value
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            shape, reason = tuple(batch.shape), next(iter(str(error).splitlines()), "")
+            advice = "check the images' size and channels against what it was made for"
+            raise UsageError(f"{type(self.network).__name__} fails on images {shape} ({reason}); {advice}") from error
         else:
-            raise UsageError(
-                f"features: {type(self.network).__name__} never runs {self._name!r}; name another module"
-            )
+            raise UsageError(f"features: {type(self.network).__name__} never runs {self._name!r}; name another module")
         finally:
             hook.remove()
         if not isinstance(found, Tensor) or found.ndim < 2:
@@ -150,8 +138,8 @@ class FeatureExtractor:
         Args:
             inputs: n >= 1 images.
             device: where the network runs.
-            batch_size: images at once; halved as often as the device's memory asks for. It changes the result by
-                rounding only.
+            batch_size: images at once; halved as often as the device's memory asks for. It changes the result
+                by rounding only.
             progress: called with (images done, n) after each batch.
 
         Returns:
@@ -192,15 +180,11 @@ class FeatureExtractor:
         def read(index: int) -> Tensor:
             return self.preprocess(inputs[index])
 
-        pool = ThreadPoolExecutor(
-            max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="moprune-images"
-        )
+        pool = ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1), thread_name_prefix="moprune-images")
         try:
             ahead: deque[list[Future[Tensor]]] = deque()
             for start in range(0, len(inputs), batch_size):
-                ahead.append(
-                    [pool.submit(read, i) for i in range(start, min(start + batch_size, len(inputs)))]
-                )
+                ahead.append([pool.submit(read, i) for i in range(start, min(start + batch_size, len(inputs)))])
                 if len(ahead) > 2:
                     yield _stacked([future.result() for future in ahead.popleft()])
             while ahead:
@@ -209,15 +193,13 @@ class FeatureExtractor:
             pool.shutdown(cancel_futures=True)
 
     def _within_memory(self, batch: Tensor, limit: int) -> tuple[Tensor, int]:
-        """Returns the features (n, D) on the CPU, and the largest batch the device's memory has been found to hold."""
+        """Returns the features (n, D) on the CPU, and the batch size that was found to fit."""
         while True:
             try:
                 return torch.cat([self(piece).cpu() for piece in batch.split(limit)]), limit
             except torch.OutOfMemoryError as error:
                 if limit == 1:
-                    raise MopruneError(
-                        "one image does not fit in the device's memory; use a smaller size"
-                    ) from error
+                    raise MopruneError("one image does not fit in the device's memory; use a smaller size") from error
             # Outside the except clause, so that the failed pass and its tensors are already gone.
             limit = max(1, min(limit, len(batch)) // 2)
             torch.cuda.empty_cache()

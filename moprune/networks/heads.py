@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from moprune.errors import UsageError, not_one_of
 from moprune.seeding import torch_generator
 
-ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType(
-    {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}
-)
+ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType({"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid})
 
 Masks = tuple[Tensor, ...]
 """One boolean mask per unit layer of a head (features first), ``(width,)`` each."""
@@ -147,11 +145,16 @@ class TrainedHead:
 
     def module(self) -> nn.Sequential:
         """Returns the head as an ordinary module from full-width features ``(n, D)`` to logits ``(n, C)``."""
-        layers: list[nn.Module] = [SelectFeatures(self.kept.cpu())]
+        # Clones, since a trained head holds inference tensors, which autograd refuses: a module can be trained on.
+        layers: list[nn.Module] = [SelectFeatures(self.kept.cpu().clone())]
         last = len(self.weights.matrices) - 1
         for layer, (matrix, bias) in enumerate(zip(self.weights.matrices, self.weights.biases, strict=True)):
-            linear = nn.Linear(*matrix.shape, bias=bias is not None, device="meta")
-            linear.weight = nn.Parameter(matrix.T.contiguous().cpu(), requires_grad=False)
+            # Made of size 1 and filled: torch warns of a layer without inputs, which an empty mask leaves.
+            linear = nn.Linear(1, 1, bias=bias is not None, device="meta")
+            linear.in_features, linear.out_features = matrix.shape
+            linear.weight = nn.Parameter(
+                matrix.cpu().T.clone(memory_format=torch.contiguous_format), requires_grad=False
+            )
             if bias is not None:
                 linear.bias = nn.Parameter(bias.cpu().clone(), requires_grad=False)
             layers.append(linear)
@@ -184,7 +187,9 @@ def activate(name: str, x: Tensor) -> Tensor:
 def activation_gradient(name: str, gradient: Tensor, output: Tensor) -> Tensor:
     """Returns the gradient before an activation from that after it and the activation's output."""
     if name == "relu":
-        return torch.ops.aten.threshold_backward(gradient, output, 0)
-    if name == "tanh":
-        return torch.ops.aten.tanh_backward(gradient, output)
-    return torch.ops.aten.sigmoid_backward(gradient, output)
+        backward: Tensor = torch.ops.aten.threshold_backward(gradient, output, 0)
+    elif name == "tanh":
+        backward = torch.ops.aten.tanh_backward(gradient, output)
+    else:
+        backward = torch.ops.aten.sigmoid_backward(gradient, output)
+    return backward

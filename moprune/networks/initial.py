@@ -1,7 +1,7 @@
 """Initial weights without touching the global random state.
 
 Layers of our own are made without a draw (on the ``meta`` device) and filled by `he_normal`; constructors of
-other people can only draw from torch's global generator, so `seeded` lends them that generator and gives it back.
+other people can only draw from torch's global generator, so `seeded` lends it to them and takes it back.
 """
 
 from collections.abc import Iterator
@@ -32,8 +32,8 @@ def he_normal(network: nn.Module, seed: int) -> None:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Runs a block with torch's global CPU generator set from ``seed``, and restores the generator after it."""
+    """Runs a block with torch's global CPU generator set from ``seed``, and restores it after."""
     with torch.random.fork_rng(devices=[]):
-        # Only the CPU's generator: torch.manual_seed would also reseed the accelerators, which are not forked.
+        # torch.manual_seed would also reseed the accelerators' generators, which are not forked.
         torch.default_generator.manual_seed(derive(seed, "initial weights"))
         yield

@@ -33,25 +33,23 @@ def build(
     """Returns a network by name, with random initial weights.
 
     Args:
-        arch: ``cifar_resnet20`` (32, 44, 56), a torchvision classifier (``resnet18``, ``mobilenet_v2``, ...), or
-            ``package.module:function`` for a function without arguments that returns a network. **The last
+        arch: ``cifar_resnet20`` (32, 44, 56), a torchvision classifier (``resnet18``, ``mobilenet_v2``, ...),
+            or ``package.module:function`` for a function without arguments that returns a network. **The last
             imports and runs that module**, and the weights are what the function makes them.
         num_classes: outputs; None for the architecture's own (10 for CIFAR, 1,000 for torchvision).
-        in_channels: of the input images; for torchvision, another number than 3 replaces the first convolution.
+        in_channels: of the input images; for torchvision, other than 3 makes a new first convolution.
         seed: of the initial weights.
         **options: passed on to a torchvision constructor (``image_size=384``).
 
     Raises:
-        UsageError: the name is not known, or the function cannot be imported, fails or returns something else.
+        UsageError: the name is not known, or the function cannot be imported, fails or returns no network.
     """
     for name, value in (("num_classes", num_classes), ("in_channels", in_channels)):
         if value is not None and value < 1:
             raise UsageError(f"network {arch!r}: {name} is {value}; give at least 1")
     if ":" in arch:
         if num_classes is not None or in_channels != 3 or options:
-            raise UsageError(
-                f"network {arch!r} is called without arguments; leave num_classes and the like out"
-            )
+            raise UsageError(f"network {arch!r} is called without arguments; leave num_classes and the like out")
         return _made_by(arch, seed)
     if arch in _CIFAR:
         if options:
@@ -61,7 +59,7 @@ def build(
 
 
 def published(arch: str, weights: str) -> Any:
-    """Returns the torchvision weights enum member for a network and a name (``"IMAGENET1K_V1"``, ``"DEFAULT"``).
+    """Returns torchvision's weights enum member of a network by name (``"IMAGENET1K_V1"``, ``"DEFAULT"``).
 
     Nothing is downloaded. ``Preprocess.from_weights`` takes the result.
 
@@ -112,9 +110,7 @@ def pretrained(
     elif _is_file(weights):
         network = _from_file(arch, Path(weights), options)
     elif own or arch in _CIFAR:
-        raise UsageError(
-            f"network {arch!r} has no published weights {str(weights)!r}; give the path of a file"
-        )
+        raise UsageError(f"network {arch!r} has no published weights {str(weights)!r}; give the path of a file")
     else:
         network = _from_torchvision(arch, published(arch, str(weights)), options)
     return network.requires_grad_(False).eval()
@@ -122,21 +118,15 @@ def pretrained(
 
 def _is_file(weights: str | Path) -> bool:
     path = Path(weights)
-    # The names of published weights have neither a folder nor such an ending, so a mistyped path is told as one.
-    named_like_one = (
-        path.suffix in (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar") or len(path.parts) > 1
-    )
+    # Published weights' names have neither a folder nor such an ending: a mistyped path is told as one.
+    named_like_one = path.suffix in (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar") or len(path.parts) > 1
     return isinstance(weights, Path) or named_like_one or path.is_file()
 
 
 def _from_file(arch: str, path: Path, options: dict[str, Any]) -> nn.Module:
     state = read_weights(path)
     network = build(arch, **options)
-    if (
-        options["num_classes"] is None
-        and ":" not in arch
-        and any(isinstance(m, nn.Linear) for m in network.modules())
-    ):
+    if options["num_classes"] is None and ":" not in arch and any(isinstance(m, nn.Linear) for m in network.modules()):
         head = network.get_submodule(name := head_of(network))
         found = state.get(f"{name}.weight")
         if found is not None and found.ndim == 2 and len(found) != head.out_features:
@@ -148,9 +138,7 @@ def _from_file(arch: str, path: Path, options: dict[str, Any]) -> nn.Module:
 def _from_torchvision(arch: str, member: Any, options: dict[str, Any]) -> nn.Module:
     classes = len(member.meta["categories"])
     if options["num_classes"] not in (None, classes) or options["in_channels"] != 3:
-        raise UsageError(
-            f"{member} are for {classes} classes and 3 channels; leave num_classes and in_channels out"
-        )
+        raise UsageError(f"{member} are for {classes} classes and 3 channels; leave num_classes and in_channels out")
     if arch.startswith("vit_"):  # its position embedding is made for one size
         options = options | {"image_size": member.meta["min_size"][0]}
     path = _fetched(member.url)
@@ -164,9 +152,7 @@ def _fetched(url: str) -> Path:
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
     if path.is_file():
         return path
-    digest = re.search(
-        r"-([a-f0-9]+)\.", path.name
-    )  # the names of published files end in part of their SHA-256
+    digest = re.search(r"-([a-f0-9]+)\.", path.name)  # the names of published files end in part of their SHA-256
     logger.info("fetching %s", url)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -181,9 +167,7 @@ def _fetched(url: str) -> Path:
     return path
 
 
-def _torchvision(
-    arch: str, num_classes: int | None, in_channels: int, seed: int, options: dict[str, Any]
-) -> nn.Module:
+def _torchvision(arch: str, num_classes: int | None, in_channels: int, seed: int, options: dict[str, Any]) -> nn.Module:
     import torchvision.models
 
     names = torchvision.models.list_models(module=torchvision.models)

@@ -24,9 +24,9 @@ class Preprocess:
     Attributes:
         resize: length in pixels of the shorter side after resizing, or None to keep the size.
         crop: side in pixels of the square cut from the centre after resizing, or None.
-        mean: subtracted channel by channel (one value serves all channels); empty to leave the values as they are.
+        mean: subtracted channel by channel (one value serves all); empty to leave the values as they are.
         std: what the difference is divided by, as many values as ``mean``.
-        mode: PIL images are converted to it: "RGB" (3 channels) or "L" (grey, 1 channel). Tensors keep theirs.
+        mode: PIL images are converted to it: "RGB" (3 channels) or "L" (grey, 1). Tensors keep theirs.
         interpolation: "bilinear", "bicubic", "nearest" or "nearest-exact"; the first two are antialiased.
 
     Raises:
@@ -49,19 +49,13 @@ class Preprocess:
             if size is not None and size < 1:
                 raise UsageError(f"preprocess: {name} is {size}; give at least 1 pixel, or None")
         if self.resize is not None and self.crop is not None and self.crop > self.resize:
-            raise UsageError(
-                f"preprocess: crop {self.crop} is larger than resize {self.resize}; make it smaller"
-            )
+            raise UsageError(f"preprocess: crop {self.crop} is larger than resize {self.resize}; make it smaller")
         if len(self.mean) != len(self.std):
-            raise UsageError(
-                f"preprocess: {len(self.mean)} means but {len(self.std)} stds; give as many of each"
-            )
+            raise UsageError(f"preprocess: {len(self.mean)} means but {len(self.std)} stds; give as many of each")
         if not all(map(math.isfinite, self.mean)):
             raise UsageError(f"preprocess: mean {self.mean} is not finite; give numbers")
         if not all(math.isfinite(value) and value > 0 for value in self.std):
-            raise UsageError(
-                f"preprocess: std {self.std} must be positive; use 1 for a channel to leave unscaled"
-            )
+            raise UsageError(f"preprocess: std {self.std} must be positive; use 1 for a channel to leave unscaled")
         if self.mode not in get_args(Mode):
             raise not_one_of("image mode", self.mode, get_args(Mode))
         if self.interpolation not in get_args(Interpolation):
@@ -80,9 +74,7 @@ class Preprocess:
         preset = weights.transforms() if hasattr(weights, "transforms") else None
         names = ("resize_size", "crop_size", "mean", "std", "interpolation")
         if not all(hasattr(preset, name) for name in names):
-            raise UsageError(
-                f"{weights!r} has no image classification preprocessing; give a Preprocess instead"
-            )
+            raise UsageError(f"{weights!r} has no image classification preprocessing; give a Preprocess instead")
         assert preset is not None
         return cls(
             resize=int(preset.resize_size[0]),
@@ -96,15 +88,15 @@ class Preprocess:
         """Returns the network's input for one image.
 
         Args:
-            image: a PIL image of any mode, or a tensor (C, H, W): uint8 is divided by 255, floats are taken as
-                they are.
+            image: a PIL image of any mode, or a tensor (C, H, W): uint8 is divided by 255, floats are taken
+                as they are.
 
         Returns:
             A float32 tensor (C, H, W), not sharing memory with a uint8 or PIL image.
 
         Raises:
-            UsageError: a tensor of another shape or type, an image smaller than the crop, or another number of
-                channels than means.
+            UsageError: a tensor of another shape or type, an image smaller than the crop, or another number
+                of channels than means.
         """
         from torchvision.transforms import InterpolationMode
         from torchvision.transforms import functional as transforms
@@ -112,9 +104,7 @@ class Preprocess:
         if isinstance(image, Image):
             image = image.convert(self.mode)
         elif image.ndim != 3:
-            raise UsageError(
-                f"an image tensor has shape {tuple(image.shape)}; give (channels, height, width)"
-            )
+            raise UsageError(f"an image tensor has shape {tuple(image.shape)}; give (channels, height, width)")
         elif image.dtype != torch.uint8 and not image.is_floating_point():
             raise UsageError(f"an image tensor holds {image.dtype}; give uint8 or floating point values")
         if self.resize is not None:
@@ -123,9 +113,7 @@ class Preprocess:
         if self.crop is not None:
             height, width = image.shape[-2:] if isinstance(image, Tensor) else (image.height, image.width)
             if min(height, width) < self.crop:  # torchvision would add a black border without a word
-                raise UsageError(
-                    f"an image of {width} x {height} is smaller than crop {self.crop}; give resize"
-                )
+                raise UsageError(f"an image of {width} x {height} is smaller than crop {self.crop}; give resize")
             image = transforms.center_crop(image, [self.crop, self.crop])
         pixels = image if isinstance(image, Tensor) else transforms.pil_to_tensor(image)
         values = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels.float()

@@ -20,12 +20,12 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
     for name, tensor in sorted(tensors.items()):
         values = tensor.detach().cpu().contiguous()
         digest.update(f"{name}\x1f{values.dtype}\x1f{tuple(values.shape)}\x1f".encode())
-        digest.update(values.reshape(-1).view(torch.uint8).numpy())
+        digest.update(values.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
 def keep(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors with their digest to ``path`` (safetensors), whole or not at all; a failure is a warning."""
+    """Writes tensors with their digest to ``path`` (safetensors), or nothing; a failure is a warning."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -38,7 +38,7 @@ def keep(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def kept(path: Path) -> dict[str, Tensor] | None:
-    """Returns what `keep` wrote to ``path``, or None (with a warning if something is there but is damaged)."""
+    """Returns what `keep` wrote to ``path``, or None (with a warning if it is damaged)."""
     from safetensors import SafetensorError, safe_open
 
     try:

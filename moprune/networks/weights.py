@@ -1,6 +1,7 @@
-"""Weights from a file into a network: tensors only, checked by name, shape and value. Nothing is unpickled."""
+"""Weights from a file into a network: tensors only, checked by name, shape and value, never unpickled."""
 
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -28,12 +29,12 @@ def load_weights(network: nn.Module, path: str | Path) -> None:
 
     Args:
         network: is changed only if everything fits.
-        path: a ``.safetensors`` file, or one written by ``torch.save`` that holds nothing but tensors and plain
+        path: a ``.safetensors`` file, or one written by ``torch.save`` that holds only tensors and plain
             values.
 
     Raises:
-        UsageError: the file is missing, damaged or holds pickled objects; names or shapes differ; or a value is
-            not finite.
+        UsageError: the file is missing, damaged or holds pickled objects; names or shapes differ; or a value
+            is not finite.
     """
     fill(network, read_weights(path), str(path))
 
@@ -98,6 +99,8 @@ def _read_safetensors(path: Path) -> Any:
 
 
 def _read_torch(path: Path) -> Any:
+    if _is_script(path):
+        raise UsageError(f"{path}: is a TorchScript program; save a state dict of its network and give that")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except UnpicklingError as error:
@@ -113,9 +116,18 @@ def _read_torch(path: Path) -> Any:
         raise _damaged(path, error) from error
 
 
+def _is_script(path: Path) -> bool:
+    # torch.load would warn, and advise loading without a check.
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, OSError):
+        return False
+
+
 def _damaged(path: Path, error: Exception) -> UsageError:
-    first_line = next(iter(str(error).splitlines()), type(error).__name__)
-    return UsageError(f"{path}: is not a whole file of weights ({first_line}); get it again")
+    # Not torch's message: it advises loading without a check.
+    return UsageError(f"{path}: is not a whole file that torch.save wrote ({type(error).__name__}); get it again")
 
 
 def _first_three(names: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """One compact head after another: forward, backward and update written out over preallocated weights."""
 
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from moprune.networks.heads import (
     activation_gradient,
 )
 from moprune.population.training import Training
+from moprune.population.workers import give_up_if
 
 
 def fit(
@@ -24,10 +26,11 @@ def fit(
     start: HeadWeights,
     training: Training,
     seed: int,
+    stop: Event,
 ) -> list[TrainedHead]:
     """Trains the heads of some candidates; see :func:`moprune.population.heads.fit_heads`."""
-    targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
-    return [_fit_one(spec, candidate, features, targets, start, training, seed) for candidate in masks]
+    targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype).T.contiguous()
+    return [_fit_one(spec, candidate, features, targets, start, training, seed, stop) for candidate in masks]
 
 
 @torch.inference_mode()
@@ -39,15 +42,17 @@ def _fit_one(
     start: HeadWeights,
     training: Training,
     seed: int,
+    stop: Event,
 ) -> TrainedHead:
     kept = masks[0].nonzero()[:, 0]
     x = features.index_select(1, kept)
     head = _Descent(start.compact(masks), spec.activation, training)
     least, best, waited, epoch = float("inf"), None, 0, 0
     for epoch in range(1, training.epochs + 1):
+        give_up_if(stop)
         loss = torch.zeros((), device=x.device)
         for batch in training.batches(len(x), epoch, seed, x.device):
-            loss += head.step(x.index_select(0, batch), targets.index_select(0, batch))
+            loss += head.step(x.index_select(0, batch), targets.index_select(1, batch))
         if not training.watches_loss:
             continue
         mean = float(loss) / len(x)
@@ -64,60 +69,78 @@ def _fit_one(
 
 
 class _Descent:
-    """Stochastic gradient descent on one head."""
+    """Stochastic gradient descent on one head.
+
+    Everything is turned round: matrices are ``(fan out, fan in)`` and activations ``(units, images)``. With few
+    classes and small batches the matrix products then run up to six times faster on a CPU than in the other
+    layout. All parameters are views of one tensor, the matrices first, so that a step moves them in one pass.
+    """
 
     def __init__(self, start: HeadWeights, activation: str, training: Training) -> None:
-        self.matrices = list(start.matrices)
-        self.biases = list(start.biases)
         self.activation = activation
         self.training = training
         self.steps = 0
-        self._velocities = [torch.zeros_like(m) for m in self.matrices]
-        self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self.biases]
+        matrices = [m.T for m in start.matrices]
+        biases = [None if b is None else b[:, None] for b in start.biases]
+        parts = [*matrices, *(b for b in biases if b is not None)]
+        self._parameters = torch.cat([part.reshape(-1) for part in parts])
+        self._velocity = torch.zeros_like(self._parameters)
+        self._decayed = self._parameters[: sum(m.numel() for m in matrices)]
+        self.matrices, self.biases = _views(self._parameters, matrices, biases)
+        self._velocities, self._bias_velocities = _views(self._velocity, matrices, biases)
 
     def weights(self) -> HeadWeights:
         """Returns a copy of the weights."""
         return HeadWeights(
-            tuple(m.clone() for m in self.matrices), tuple(None if b is None else b.clone() for b in self.biases)
+            tuple(m.T.clone(memory_format=torch.contiguous_format) for m in self.matrices),
+            tuple(None if b is None else b[:, 0].clone() for b in self.biases),
         )
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Takes one step on a batch; returns the summed loss before it, 0-d."""
-        outputs = [x]
+        """Takes one step on a batch ``(b, d)`` with targets ``(C, b)``; returns the summed loss before it, 0-d."""
+        outputs = [x.T]
         for layer, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            y = torch.mm(x, matrix) if bias is None else torch.addmm(bias, x, matrix)
-            x = y if layer + 1 == len(self.matrices) else activate(self.activation, y)
-            outputs.append(x)
-        log_probabilities = outputs[-1].log_softmax(1)
+            y = torch.mm(matrix, outputs[-1]) if bias is None else torch.addmm(bias, matrix, outputs[-1])
+            outputs.append(y if layer + 1 == len(self.matrices) else activate(self.activation, y))
+        log_probabilities = outputs[-1].log_softmax(0)
         loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1))
-        gradient = log_probabilities.exp_().sub_(targets).div_(len(targets))
-        rate = self.training.rate(self.steps)
-        for layer in reversed(range(len(self.matrices))):
-            following = gradient
-            if layer > 0:
-                gradient = torch.mm(following, self.matrices[layer].T)
-                gradient = activation_gradient(self.activation, gradient, outputs[layer])
-            self._update(layer, outputs[layer], following, rate)
+        gradients = [log_probabilities.exp_().sub_(targets).div_(len(x))]
+        for layer in reversed(range(1, len(self.matrices))):
+            gradient = torch.mm(self.matrices[layer].T, gradients[0])
+            gradients.insert(0, activation_gradient(self.activation, gradient, outputs[layer]))
+        self._update(outputs, gradients)
         self.steps += 1
         return loss
 
-    def _update(self, layer: int, inputs: Tensor, gradient: Tensor, rate: float) -> None:
-        """Moves a layer's weights; the momentum absorbs the gradient inside the matrix product.
+    def _update(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+        """Moves the weights; the momentum absorbs the gradient inside the matrix product.
 
         Nesterov's step ``w -= rate * (g + mu * v')`` with ``v' = mu * v + g`` needs no gradient of its own:
         ``g = v' - mu * v``, hence ``w -= rate * ((1 + mu) * v' - mu * v)``.
         """
-        mu, ahead = self.training.momentum, self.training.nesterov and self.training.momentum > 0
-        matrix, velocity = self.matrices[layer], self._velocities[layer]
+        rate, mu = self.training.rate(self.steps), self.training.momentum
+        ahead = self.training.nesterov and mu > 0
         if self.training.weight_decay:
-            matrix.mul_(1.0 - rate * self.training.weight_decay)
+            self._decayed.mul_(1.0 - rate * self.training.weight_decay)
         if ahead:
-            matrix.add_(velocity, alpha=rate * mu)
-        torch.addmm(velocity, inputs.T, gradient, beta=mu, out=velocity)
-        matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
-        bias, bias_velocity = self.biases[layer], self._bias_velocities[layer]
-        if bias is not None and bias_velocity is not None:
-            if ahead:
-                bias.add_(bias_velocity, alpha=rate * mu)
-            bias_velocity.mul_(mu).add_(gradient.sum(0))
-            bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
+            self._parameters.add_(self._velocity, alpha=rate * mu)
+        for layer, gradient in enumerate(gradients):
+            velocity, bias_velocity = self._velocities[layer], self._bias_velocities[layer]
+            torch.addmm(velocity, gradient, inputs[layer].T, beta=mu, out=velocity)
+            if bias_velocity is not None:
+                bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
+        self._parameters.sub_(self._velocity, alpha=rate * (1 + mu) if ahead else rate)
+
+
+def _views(
+    flat: Tensor, matrices: Sequence[Tensor], biases: Sequence[Tensor | None]
+) -> tuple[list[Tensor], list[Tensor | None]]:
+    """Cuts one tensor into views of the shapes of the matrices, then of the biases that exist."""
+    rest = flat
+
+    def cut(like: Tensor) -> Tensor:
+        nonlocal rest
+        part, rest = rest[: like.numel()], rest[like.numel() :]
+        return part.view(like.shape)
+
+    return [cut(m) for m in matrices], [None if b is None else cut(b) for b in biases]

@@ -6,6 +6,7 @@ result independent of which other heads share its stack.
 """
 
 from collections.abc import Sequence
+from threading import Event
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from moprune.networks.heads import (
     activation_gradient,
 )
 from moprune.population.training import Training
+from moprune.population.workers import give_up_if
 
 
 @torch.inference_mode()
@@ -30,11 +32,13 @@ def fit(
     start: HeadWeights,
     training: Training,
     seed: int,
+    stop: Event,
 ) -> list[TrainedHead]:
     """Trains the heads of some candidates; see :func:`moprune.population.heads.fit_heads`."""
     targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
     stack = _Stack(masks, start, spec.activation, training)
     for epoch in range(1, training.epochs + 1):
+        give_up_if(stop)
         losses = torch.zeros(len(stack.alive), device=features.device)
         for batch in training.batches(len(features), epoch, seed, features.device):
             losses += stack.step(features.index_select(0, batch), targets.index_select(0, batch))
@@ -52,9 +56,7 @@ def fit(
 class _Stack:
     """Stochastic gradient descent on many heads at once; a head that stops early leaves the stack."""
 
-    def __init__(
-        self, masks: Sequence[Masks], start: HeadWeights, activation: str, training: Training
-    ) -> None:
+    def __init__(self, masks: Sequence[Masks], start: HeadWeights, activation: str, training: Training) -> None:
         count = len(masks)
         self.training, self.activation, self.steps = training, activation, 0
         self.alive = list(range(count))

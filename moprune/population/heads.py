@@ -12,8 +12,10 @@ Two strategies give the same heads to float tolerance:
     all heads at full width in lock-step, as batched matrix products. Fastest for tiny heads, and on a GPU.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from threading import Event
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,12 +24,18 @@ from moprune.errors import MopruneError, UsageError, not_one_of
 from moprune.networks.heads import HeadSpec, HeadWeights, Masks, TrainedHead
 from moprune.population import _loop, _stacked
 from moprune.population.training import Training
+from moprune.population.workers import in_parallel
+
+R = TypeVar("R")
 
 STRATEGIES = ("auto", "loop", "stacked")
 
-# Below this many weights a head's training time is dispatch, not arithmetic, and lock-step wins (measured on two
-# cores with batches of 32: 7 times at 64 x 64, 4 at 256 x 128, none at 640 x 512, a loss at 2048 x 512).
-_TINY_HEAD = 300_000
+# Below this many weights a head's training time is dispatch, not arithmetic, and lock-step wins. Measured with batches
+# of 32, microseconds a candidate and step, loop on two cores against stacks on one: 67 to 12 at 64 x 64, 81 to 51 at
+# 256 x 128, 88 to 96 at 512 x 128, 193 to 750 at 640 x 512.
+_TINY_HEAD = 50_000
+# Heads stacked at once on a CPU: enough to spread the dispatch, few enough to stay in a core's cache.
+_CPU_STACK = 16
 
 
 @dataclass(frozen=True)
@@ -45,11 +53,12 @@ def fit_heads(
     start: HeadWeights,
     training: Training,
     *,
+    then: Callable[[TrainedHead], R],
     seed: int,
     strategy: str = "auto",
     chunk: int | None = None,
-) -> Iterator[TrainedHead]:
-    """Trains one head for each candidate and yields them in order.
+) -> Iterator[R]:
+    """Trains one head for each candidate, applies ``then`` to it, and yields the results in order.
 
     Args:
         spec: the shape before pruning.
@@ -57,6 +66,8 @@ def fit_heads(
         data: the training set; its device is where the work is done.
         start: full-width initial weights, common to all candidates.
         training: how to train.
+        then: what is wanted of a trained head (scores, say; ``lambda head: head`` for the head itself). Runs beside
+            the training of other candidates, without gradients, so that a head need not outlive it.
         seed: seeds the order of the batches, common to all candidates.
         strategy: one of :data:`STRATEGIES`.
         chunk: candidates trained at once; by default as many as memory allows.
@@ -67,17 +78,43 @@ def fit_heads(
     """
     if strategy not in STRATEGIES:
         raise not_one_of("strategy", strategy, STRATEGIES)
+    if chunk is not None and chunk < 1:
+        raise UsageError(f"chunk must be >= 1, not {chunk}")
     _check_masks(spec, masks)
     device = data.features.device
     start = start.to(device)
     chosen = choose_strategy(spec, device) if strategy == "auto" else strategy
     fit = _loop.fit if chosen == "loop" else _stacked.fit
-    size = chunk or (1 if chosen == "loop" else chunk_size(spec, training, device))
+
+    @torch.inference_mode()
+    def work(part: Sequence[Masks], stop: Event) -> list[R]:
+        placed = [tuple(mask.to(device) for mask in candidate) for candidate in part]
+        heads = fit(spec, placed, data.features, data.labels, start, training, seed, stop)
+        return [then(head) for head in heads]
+
+    if device.type == "cpu":
+        size = 1 if chosen == "loop" else chunk or _CPU_STACK
+        # Stacks of tiny heads are so short an operation that threads would only wait for the interpreter.
+        workers = torch.get_num_threads() if chosen == "loop" else 1
+        for results in in_parallel(work, [masks[i : i + size] for i in range(0, len(masks), size)], workers):
+            yield from results
+    else:
+        yield from _one_by_one(work, masks, chunk or chunk_size(spec, training, device), spec, device)
+
+
+def _one_by_one(
+    work: Callable[[Sequence[Masks], Event], list[R]],
+    masks: Sequence[Masks],
+    size: int,
+    spec: HeadSpec,
+    device: torch.device,
+) -> Iterator[R]:
+    """Yields the results of one chunk after another; a chunk that does not fit into memory is halved."""
     done = 0
     while done < len(masks):
-        part = [tuple(mask.to(device) for mask in candidate) for candidate in masks[done : done + size]]
+        part = masks[done : done + size]
         try:
-            heads = fit(spec, part, data.features, data.labels, start, training, seed)
+            results = work(part, Event())
         except torch.cuda.OutOfMemoryError as error:
             if size == 1:
                 raise MopruneError(
@@ -87,7 +124,7 @@ def fit_heads(
             torch.cuda.empty_cache()
             size = max(1, size // 2)
             continue
-        yield from heads
+        yield from results
         done += len(part)
 
 
@@ -97,12 +134,11 @@ def choose_strategy(spec: HeadSpec, device: torch.device) -> str:
 
 
 def chunk_size(spec: HeadSpec, training: Training, device: torch.device) -> int:
-    """Returns how many full-width heads fit at once into half of the free memory (at most 512)."""
+    """Returns how many full-width heads fit at once into half of a CUDA device's free memory (at most 512)."""
     copies = 4 if training.restore_best else 3  # weights, momentum, gradient, best weights
     widths = sum(spec.units) + spec.classes
     each = 4 * (copies * spec.parameters() + 4 * training.batch_size * widths)
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2 * 1024**3
-    return max(1, min(512, free // 2 // each))
+    return int(max(1, min(512, torch.cuda.mem_get_info(device)[0] // 2 // each)))
 
 
 def _check_masks(spec: HeadSpec, masks: Sequence[Masks]) -> None:

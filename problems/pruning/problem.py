@@ -1,9 +1,11 @@
 """Pruning the head of a frozen network: each candidate is a mask, trained from common initial weights."""
 
+import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +21,8 @@ from moprune.objectives import Objective, Outcome, resolve
 from moprune.population import Training, TrainingSet, fit_heads
 from moprune.problem import Genomes, Outcomes, SearchProblem
 from problems.pruning.encodings import Encoding
+
+R = TypeVar("R")
 
 
 class PruningProblem(SearchProblem):
@@ -45,6 +49,7 @@ class PruningProblem(SearchProblem):
         features: the module whose output is taken as features; by default the input of the network's classifier.
         preprocess: how images become the network's input.
         cache: folder for features; by default the user's cache folder.
+        on_features: called with (split, images done, images in all) while features are computed.
 
     Raises:
         UsageError: arguments that do not fit each other; the message says which.
@@ -69,6 +74,7 @@ class PruningProblem(SearchProblem):
         features: str | None = None,
         preprocess: Preprocess | None = None,
         cache: Path | None = None,
+        on_features: Callable[[str, int, int], None] | None = None,
     ) -> None:
         if repeats < 1:
             raise UsageError(f"repeats must be >= 1, not {repeats}")
@@ -81,6 +87,7 @@ class PruningProblem(SearchProblem):
         self.repeats, self.seed = repeats, seed
         self.device = resolve_device(device)
         self.strategy, self.chunk, self.cache = strategy, chunk, cache
+        self._on_features = on_features
         self._features: dict[str, Tensor] = {}
         train = self._split_features("train")
         self.spec = HeadSpec(train.shape[1], tuple(hidden), len(task.classes), activation, hidden_bias)
@@ -103,14 +110,16 @@ class PruningProblem(SearchProblem):
 
     def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
         """Yields each candidate's outcomes; one a repeat and split."""
-        fits = [self._fit(X, repeat) for repeat in range(self.repeats)]
-        for genome, *heads in zip(X, *fits, strict=True):
-            costs = {
-                "active_fraction": float(genome.sum()) / len(genome),
-                "active_units": float(genome.sum()),
-                "head_parameters": float(self.spec.parameters(heads[0].widths)),
+        for split in splits:  # here, not in the workers, which would each compute them
+            self._prepare(split)
+        scored = partial(self._scored, splits=splits)
+        for genome, *repeats in zip(X, *(self._fit(X, r, scored) for r in range(self.repeats)), strict=True):
+            kept = float(genome.sum())
+            costs = {"active_fraction": kept / len(genome), "active_units": kept}
+            yield {
+                split: [dataclasses.replace(each[split], costs={**each[split].costs, **costs}) for each in repeats]
+                for split in splits
             }
-            yield {split: [self._outcome(head, split, costs) for head in heads] for split in splits}
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome and the run seed."""
@@ -125,9 +134,15 @@ class PruningProblem(SearchProblem):
             "repeats": self.repeats,
         }
 
+    def reseeded(self, seed: int) -> "PruningProblem":
+        """Returns the same problem for another run seed; features and network are shared."""
+        other = copy.copy(self)
+        other.seed = seed
+        return other
+
     def heads(self, X: Genomes) -> list[TrainedHead]:
         """Returns the candidates' trained heads, of the first repeat, on the problem's device."""
-        return list(self._fit(self.checked(X), 0))
+        return list(self._fit(self.checked(X), 0, lambda head: head))
 
     def network(self, genome: Genomes) -> nn.Module:
         """Returns the network with the pruned and trained head in place of its classifier, on the CPU.
@@ -137,26 +152,29 @@ class PruningProblem(SearchProblem):
         (head,) = self.heads(self.checked(genome))
         return with_head(self.extractor, head.module())
 
-    def _fit(self, X: Genomes, repeat: int) -> Iterator[TrainedHead]:
+    def _fit(self, X: Genomes, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
         return fit_heads(
             self.spec,
             [self.encoding.masks(genome) for genome in X],
             TrainingSet(self._split_features("train"), self.task.train.labels.to(self.device)),
             initial_weights(self.spec, self.seed, repeat),
             self.training,
+            then=then,
             seed=self.seed,
             strategy=self.strategy,
             chunk=self.chunk,
         )
 
-    def _outcome(self, head: TrainedHead, split: str, costs: Mapping[str, float]) -> Outcome:
-        labels = self.task.split(split).labels
-        pools = self.task.ood[split] if self._uses_ood and split in self.task.ood else {}
+    def _scored(self, head: TrainedHead, splits: Sequence[str]) -> dict[str, Outcome]:
+        """Returns the outcome of one trained head on each split."""
+        return {split: self._outcome(head, split) for split in splits}
+
+    def _outcome(self, head: TrainedHead, split: str) -> Outcome:
         return Outcome(
             logits=self._logits(head, split),
-            labels=labels,
-            ood_logits={pool: self._logits(head, f"{split}/{pool}") for pool in pools},
-            costs=costs,
+            labels=self.task.split(split).labels,
+            ood_logits={pool: self._logits(head, f"{split}/{pool}") for pool in self._pools(split)},
+            costs={"head_parameters": float(self.spec.parameters(head.widths))},
         )
 
     def _logits(self, head: TrainedHead, part: str) -> Tensor:
@@ -164,11 +182,20 @@ class PruningProblem(SearchProblem):
             return torch.zeros(len(self._split_features(part)), self.spec.classes)
         return head.logits(self._split_features(part)).cpu()
 
+    def _prepare(self, split: str) -> None:
+        self._split_features(split)
+        for pool in self._pools(split):
+            self._split_features(f"{split}/{pool}")
+
+    def _pools(self, split: str) -> list[str]:
+        return list(self.task.ood.get(split, {})) if self._uses_ood else []
+
     def _split_features(self, part: str) -> Tensor:
         """Returns the features of a split, or of ``split/pool``, on the device; each is computed once."""
         if part not in self._features:
             split, _, pool = part.partition("/")
             inputs = self.task.ood[split][pool] if pool else self.task.split(split).inputs
-            computed = cached_features(self.extractor, inputs, device=self.device, folder=self.cache)
+            report = None if self._on_features is None else partial(self._on_features, part)
+            computed = cached_features(self.extractor, inputs, device=self.device, folder=self.cache, progress=report)
             self._features[part] = computed.to(self.device)
         return self._features[part]

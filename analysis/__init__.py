@@ -1,0 +1,1 @@
+"""From a finished search to numbers, pictures and ensembles."""

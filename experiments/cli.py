@@ -1,0 +1,153 @@
+"""The command line. Heavy imports happen inside the commands, so that help is instant."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from experiments.runner import Result
+
+app = typer.Typer(
+    name="moprune",
+    help="What to change in a pre-trained network, under several goals at once.",
+    epilog="Every command takes --debug, for the traceback of an error.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+bench = typer.Typer(help="Measure moprune against the naive way, in one run.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
+
+
+def _version(shown: bool) -> None:
+    if shown:
+        from moprune import __version__
+
+        typer.echo(f"moprune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """What to change in a pre-trained network, under several goals at once."""
+
+
+@app.command()
+def run(
+    experiment: Annotated[str, typer.Argument(help="A bundled experiment (moprune list) or a YAML file.")],
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. search.n_eval=200. Repeatable."),
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Run seeds, e.g. 1,2,3.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/NAME].")] = None,
+) -> None:
+    """Run an experiment; the same command resumes an interrupted run and shows a finished one."""
+    from experiments.loading import find_experiment, load_experiment
+    from experiments.progress import LiveProgress
+    from experiments.summary import print_result
+
+    overrides = list(override or [])
+    if seeds is not None:
+        overrides.append(f"seeds=[{seeds}]")
+    if device is not None:
+        overrides.append(f"device={device}")
+    config = load_experiment(experiment, overrides)
+    folder = out or Path("runs") / find_experiment(experiment).stem
+    with LiveProgress() as progress:
+        try:
+            from experiments.runner import run_experiment
+
+            result = run_experiment(config, folder, progress)
+        except KeyboardInterrupt:
+            progress.stop()
+            again = shlex.join(["moprune", *sys.argv[1:]])
+            typer.echo(f"\nStopped. Everything evaluated is kept in {folder}; resume with:\n  {again}", err=True)
+            raise typer.Exit(130) from None
+    print_result(result)
+
+
+@app.command(name="list")
+def list_experiments() -> None:
+    """Show the bundled experiments."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from experiments.loading import bundled
+    from experiments.yaml_file import read_yaml
+
+    table = Table("experiment", "what it does", title="Bundled experiments: moprune run NAME", title_justify="left")
+    for name, path in bundled().items():
+        table.add_row(name, str(read_yaml(path).values.get("description", "")))
+    Console().print(table)
+
+
+@app.command()
+def show(
+    folder: RunFolderArgument,
+    rows: Annotated[int, typer.Option(min=1, help="Front members to show at most.")] = 20,
+    all_rows: Annotated[bool, typer.Option("--all", help="Show every front member.")] = False,
+) -> None:
+    """Show the front of a finished run, with its controls, as tables."""
+    from experiments.summary import print_result
+
+    print_result(_load(folder), rows=None if all_rows else rows)
+
+
+@app.command()
+def plot(
+    folder: RunFolderArgument,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [default: RUN/figures].")] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF instead of PNG.")] = False,
+) -> None:
+    """Draw the front of a finished run with its controls, on the search split and on test."""
+    from experiments.runner import draw
+    from moprune.objectives import resolve
+
+    result = _load(folder)
+    suffix = ".pdf" if pdf else ".png"
+    for path in draw(result, resolve(result.config.resolved_objectives()), out or result.folder.figures, suffix):
+        typer.echo(path)
+
+
+@bench.command()
+def heads(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Training images.")] = 2520,
+    features: Annotated[int, typer.Option(min=1, help="Features an image.")] = 2048,
+    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 512,
+    classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Masked heads: candidates per second against the naive loop, and the share of the matrix-product peak."""
+    import dataclasses
+    import json
+
+    from experiments.bench_heads import bench_heads, table
+    from moprune.files import write_text
+
+    result = bench_heads(
+        images=images, features=features, hidden=hidden, classes=classes, batch_size=batch_size, device=device,
+        progress=lambda text: typer.echo(text, err=True),
+    )  # fmt: skip
+    typer.echo(table(result))
+    if json_file is not None:
+        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+
+
+def _load(folder: Path) -> "Result":
+    from experiments.run_folder import open_finished
+    from experiments.runner import load_result
+
+    return load_result(open_finished(folder))

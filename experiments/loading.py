@@ -1,0 +1,139 @@
+"""Experiment files with overrides to a checked configuration; each fault with its line or override."""
+
+import types
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from experiments.config import ExperimentConfig
+from experiments.yaml_file import Document, Key, read_yaml
+from moprune.errors import UsageError, not_one_of
+
+
+def bundled() -> dict[str, Path]:
+    """Returns the experiment files that come with moprune, by name."""
+    folder = Path(str(resources.files("experiments") / "bundled"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_experiment(experiment: str, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Returns the configuration of a bundled experiment or a file, with overrides ``key.key=value``.
+
+    Raises:
+        UsageError: one line a fault: where, what, and the accepted values.
+    """
+    document = read_yaml(find_experiment(experiment))
+    given: dict[Key, str] = {}
+    for override in overrides:
+        key, value = parse_override(override)
+        _assign(document.values, key, value, override)
+        given[key] = f"--set {override}"
+    return validate(document, given)
+
+
+def find_experiment(experiment: str) -> Path:
+    """Returns the file of an experiment given by bundled name or path."""
+    if experiment in bundled():
+        return bundled()[experiment]
+    if Path(experiment).suffix in (".yaml", ".yml") or Path(experiment).is_file():
+        return Path(experiment)
+    raise not_one_of("experiment", experiment, bundled())
+
+
+def parse_override(text: str) -> tuple[Key, Any]:
+    """Returns key and value of ``search.n_eval=200``; the value is read as YAML.
+
+    Raises:
+        UsageError: there is no ``=``, or the value is no YAML.
+    """
+    key, separator, value = text.partition("=")
+    if not separator or not key.strip():
+        raise UsageError(f"--set {text}: write key=value, such as search.n_eval=200")
+    try:
+        return tuple(key.strip().split(".")), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not valid YAML") from error
+
+
+def validate(document: Document, overrides: Mapping[Key, str] | None = None) -> ExperimentConfig:
+    """Returns the checked configuration of a document.
+
+    Raises:
+        UsageError: one line a fault.
+    """
+    try:
+        return ExperimentConfig.model_validate(document.values)
+    except ValidationError as error:
+        faults = [_fault(dict(fault), document, overrides or {}) for fault in error.errors()]
+        raise UsageError("\n".join(dict.fromkeys(faults))) from None
+
+
+def dump(config: ExperimentConfig) -> str:
+    """Returns the configuration as YAML, every default spelled out."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _assign(values: dict[str, Any], key: Key, value: Any, override: str) -> None:
+    for part in key[:-1]:
+        inner = values.setdefault(str(part), {})
+        if inner is None:
+            inner = values[str(part)] = {}
+        if not isinstance(inner, dict):
+            raise UsageError(f"--set {override}: {part} is not a group of keys")
+        values = inner
+    values[str(key[-1])] = value
+
+
+def _fault(fault: dict[str, Any], document: Document, overrides: Mapping[Key, str]) -> str:
+    key = _key_of(fault["loc"])
+    where = next((text for o, text in overrides.items() if key[: len(o)] == o), document.where(key))
+    name = ".".join(str(part) for part in key)
+    if fault["type"] == "extra_forbidden":
+        accepted = _keys_at(key[:-1])
+        near = get_close_matches(str(key[-1]), accepted, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return f"{where}: {name}: unknown key{hint} (accepted: {', '.join(accepted)})"
+    if fault["type"] == "missing":
+        return f"{where}: {name}: this key is needed and missing{_described(key)}"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    shown = fault["input"]
+    if fault["type"] == "value_error" or isinstance(shown, dict | list):
+        return f"{where}: {name}: {message}"
+    return f"{where}: {name}: {message}, not {shown!r}"
+
+
+def _key_of(location: Sequence[str | int]) -> Key:
+    """Returns the keys of a pydantic location, without the names of union members it puts in between."""
+    return tuple(part for part in location if isinstance(part, int) or part not in ("str", "ObjectiveConfig"))
+
+
+def _described(key: Key) -> str:
+    field = _model_at(key[:-1]).model_fields.get(str(key[-1]))
+    return f" ({field.description})" if field is not None and field.description else ""
+
+
+def _keys_at(key: Key) -> list[str]:
+    return list(_model_at(key).model_fields)
+
+
+def _model_at(key: Key) -> type[BaseModel]:
+    """Returns the model that holds the keys below ``key``."""
+    model: type[BaseModel] = ExperimentConfig
+    for part in key:
+        if isinstance(part, int):
+            continue
+        model = next(iter(_models(model.model_fields[part].annotation)), model)
+    return model
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, types.UnionType, tuple) or get_args(annotation):
+        return [model for argument in get_args(annotation) for model in _models(argument)]
+    return []

@@ -1,0 +1,197 @@
+"""Every algorithm by name keeps the contract, and what cannot keep it is refused."""
+
+import importlib.util
+
+import numpy as np
+import pytest
+import torch
+from pymoo.algorithms.moo.cmopso import CMOPSO
+from pymoo.algorithms.moo.moead import MOEAD
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.operators.crossover.ux import UX
+from pymoo.operators.mutation.bitflip import BitflipMutation
+from pymoo.operators.sampling.rnd import BinaryRandomSampling, FloatRandomSampling
+from pymoo.util.ref_dirs import get_reference_directions
+
+from moprune.algorithms import NAMES, RandomSearch, make
+from moprune.errors import UsageError
+from moprune.fronts import hypervolume
+from moprune.log import EvaluationLog
+from moprune.objectives import Objective, Outcome
+from moprune.problem import SearchProblem
+from moprune.search import run_algorithm, search
+from moprune.testing import AlgorithmContract, ProblemContract, toy_problem
+
+REAL_ONLY = ("gde3", "nsde")
+
+
+class Parabolas(SearchProblem):
+    """Real numbers: the mean squared distances to two points."""
+
+    def __init__(self):
+        goals = [Objective(f"f{i}", "", True, 1.0, self.distance(i)) for i in (0, 1)]
+        super().__init__(n_var=3, boolean=False, objectives=goals, xl=[0.0] * 3, xu=[1.0] * 3)
+
+    @staticmethod
+    def distance(i):
+        return {0: first, 1: second}[i]
+
+    def outcomes(self, X, splits):
+        for x in X:
+            costs = {f"x{i}": float(v) for i, v in enumerate(x)}
+            yield dict.fromkeys(splits, [Outcome(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), costs=costs)])
+
+    def fingerprint(self):
+        return {"problem": "parabolas"}
+
+
+def first(outcome):
+    return sum(v**2 for v in outcome.costs.values()) / 3
+
+
+def second(outcome):
+    return sum((v - 0.5) ** 2 for v in outcome.costs.values()) / 3
+
+
+class TestParabolas(ProblemContract):
+    def make_problem(self):
+        return Parabolas()
+
+
+def need_numba(name):
+    if name == "agemoea2" and importlib.util.find_spec("numba") is None:
+        pytest.skip("agemoea2 needs numba, which is not installed")
+
+
+class Named(AlgorithmContract):
+    @pytest.fixture(autouse=True)
+    def _named(self, name):
+        need_numba(name)
+        self.name = name
+
+    def make_algorithm(self, problem):
+        return make(self.name, problem, pop_size=12)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(REAL_ONLY)))
+class TestNamedOnBits(Named):
+    pass
+
+
+@pytest.mark.parametrize("name", NAMES)
+class TestNamedOnReals(Named):
+    def make_problem(self):
+        return Parabolas()
+
+
+class TestSteadyOffspring(AlgorithmContract):
+    def make_algorithm(self, problem):
+        return make("nsga2", problem, pop_size=10, n_offsprings=4)
+
+
+class TestRandomSearch(AlgorithmContract):
+    def make_algorithm(self, problem):
+        return RandomSearch(batch=9)
+
+
+class TestRandomSearchOnReals(AlgorithmContract):
+    def make_problem(self):
+        return Parabolas()
+
+    def make_algorithm(self, problem):
+        return RandomSearch(sampling=FloatRandomSampling(), batch=9)
+
+
+class TestPlainPymoo(AlgorithmContract):
+    def make_algorithm(self, problem):
+        operators = {"sampling": BinaryRandomSampling(), "crossover": UX(), "mutation": BitflipMutation()}
+        return NSGA2(pop_size=12, **operators)
+
+
+@pytest.mark.parametrize("name", ["nsga2", "nsga3", "smsemoa", "spea2", "rvea", "moead"])
+def test_algorithms_find_the_front_of_the_toy_problem(name):
+    problem = toy_problem(8)
+    with EvaluationLog() as log:
+        run = search(problem, make(name, problem, pop_size=16), n_eval=400, seed=1, log=log)
+        F = problem.minimised(run.history()[["leading_ones_search", "trailing_zeros_search"]].to_numpy())
+        best = hypervolume(problem.minimised(problem.values(problem.optimum())[:, 0]), problem.objectives)
+        assert hypervolume(F, problem.objectives) > 0.8 * best
+        front = run.front(splits=("search",))
+        assert len(front) == len(run.front_index())
+
+
+def test_the_first_population_on_bits_has_the_unpruned_network():
+    problem = toy_problem()
+    with EvaluationLog() as log:
+        run = search(problem, make("nsga2", problem, pop_size=10), n_eval=10, seed=3, log=log)
+        assert run.genomes()[0].all()
+
+
+def test_random_search_draws_distinct_genomes_of_its_batch():
+    with EvaluationLog() as log:
+        run_algorithm(Parabolas(), RandomSearch(FloatRandomSampling(), batch=7), n_eval=21, seed=0, log=log)
+        table, genomes = log.history("search", 0)
+    assert table["generation"].tolist() == [0] * 7 + [1] * 7 + [2] * 7
+    assert len(np.unique(genomes, axis=0)) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("nsga", {}, "did you mean 'nsga"),
+        ("gde3", {}, "cannot search bits"),
+        ("nsde", {}, "cannot search bits"),
+        ("nsga2", {"pop_size": 3}, "pop_size must be >= 4"),
+        ("nsga2", {"n_offsprings": 1}, "scored as a batch"),
+        ("moead", {"n_offsprings": 5}, "takes no n_offsprings"),
+    ],
+)
+def test_what_cannot_be_made_is_refused(name, options, message):
+    with pytest.raises(UsageError, match=message):
+        make(name, toy_problem(), **options)
+
+
+def test_agemoea2_without_numba_says_what_to_install():
+    if importlib.util.find_spec("numba") is not None:
+        pytest.skip("numba is installed")
+    with pytest.raises(UsageError, match="pip install numba"):
+        make("agemoea2", toy_problem())
+
+
+def refused(problem, algorithm, message):
+    with EvaluationLog() as log, pytest.raises(UsageError, match=message):
+        run_algorithm(problem, algorithm, n_eval=50, seed=1, log=log)
+
+
+def test_algorithms_that_cannot_be_batched_or_repeated_are_refused():
+    refused(toy_problem(), MOEAD(get_reference_directions("uniform", 2, n_partitions=9)), "one candidate at a time")
+    refused(Parabolas(), CMOPSO(pop_size=10), "does not repeat itself")
+
+
+def test_one_candidate_at_a_time_is_refused_early():
+    algorithm = make("nsga2", Parabolas(), pop_size=6)
+    algorithm.n_offsprings = 1
+    refused(Parabolas(), algorithm, "one candidate at a time 20 times in a row")
+
+
+def test_float_operators_on_bits_are_refused():
+    refused(toy_problem(), NSGA2(pop_size=10), "boolean genomes, not float64")
+
+
+def test_bit_operators_on_floats_are_refused():
+    refused(Parabolas(), RandomSearch(batch=10), "bool")
+
+
+def test_an_algorithm_that_has_run_is_refused():
+    algorithm = make("nsga2", toy_problem(), pop_size=8)
+    algorithm.setup(toy_problem(), termination=("n_eval", 8), seed=1)
+    algorithm.next()
+    refused(toy_problem(), algorithm, "already run")
+
+
+def test_a_search_leaves_the_algorithm_it_is_given_fresh():
+    problem = toy_problem()
+    algorithm = make("nsga2", problem, pop_size=8)
+    with EvaluationLog() as log:
+        runs = [search(problem, algorithm, n_eval=24, seed=seed, log=log) for seed in (1, 2, 1)]
+        assert runs[0].history().equals(runs[2].history())

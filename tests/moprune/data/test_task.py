@@ -1,0 +1,203 @@
+import os
+import pickle
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from moprune.data import Split, Task, TensorInputs, duplicates_across, open_digits
+from moprune.errors import UsageError
+
+
+def tensors(count, classes=2, first=0):
+    values = torch.arange(first, first + count).float().reshape(count, 1, 1, 1).expand(count, 1, 4, 4)
+    return values, torch.arange(count) % classes
+
+
+def seen(inputs):
+    return {inputs.item_digest(index) for index in range(len(inputs))}
+
+
+def small_task(**changes):
+    parts = {
+        name: Split(TensorInputs(torch.full((2, 3), float(number))), torch.tensor([0, 1]))
+        for number, name in enumerate(("train", "search", "select", "test"))
+    }
+    return Task(**({"name": "small", "classes": ("a", "b")} | parts | changes))
+
+
+def test_tensors_are_divided_in_four_disjoint_parts():
+    inputs, labels = tensors(200)
+    task = Task.from_tensors(inputs, labels)
+    assert task.sizes() == {"train": 100, "search": 30, "select": 30, "test": 40}
+    assert task.classes == ("0", "1")
+    parts = [task.split(name) for name in ("train", "search", "select", "test")]
+    assert len(set().union(*(seen(part.inputs) for part in parts))) == 200
+    for part in parts:
+        assert all(int(item[0, 0, 0]) % 2 == label for item, label in zip(part.inputs, part.labels, strict=True))
+        assert int(part.labels.sum()) * 2 == len(part)
+    assert task.digest() == Task.from_tensors(inputs, labels, name="other").digest()
+    assert task.digest() != Task.from_tensors(inputs, labels, seed=1).digest()
+    assert task.digest() != Task.from_tensors(inputs, labels, classes=("x", "y")).digest()
+
+
+def test_test_tensors_are_kept_for_the_test():
+    test = tensors(20, first=1000)
+    task = Task.from_tensors(*tensors(100), test=test, ood={"search": {"far": torch.ones(9, 1, 4, 4)}})
+    assert task.sizes() == {
+        "train": 60,
+        "search": 20,
+        "select": 20,
+        "test": 20,
+        "ood/search/far": 5,
+        "ood/select/far": 4,
+    }
+    assert torch.equal(task.test.inputs.tensor, test[0])
+    shared = Task.from_tensors(*tensors(100), test=test, shares=(0.2, 0.2, 0.2))
+    assert list(shared.sizes().values()) == [20, 20, 20, 20]
+
+
+def test_tensors_that_do_not_fit_are_refused():
+    inputs, labels = tensors(100)
+    cases = {
+        "100 inputs have 99 labels": {"labels": labels[1:]},
+        "not finite": {"inputs": inputs / 0},
+        "2 shares were given": {"shares": (0.5, 0.5)},
+        "sum to 1 at most": {"shares": (0.5, 0.5, 0.5, 0.5)},
+        "test inputs have items of shape": {"test": (torch.zeros(4, 2), labels[:4])},
+        "OOD pool 'x' have items": {"ood": {"test": {"x": torch.zeros(3, 1, 5, 5)}}},
+        "'select' is not known": {"ood": {"select": {}}},
+        "has 1 class": {"labels": labels * 0},
+        "label 1; labels are 0..0|has 1 class": {"classes": ("one",)},
+        "class '1' has no images in split 'train'": {"labels": labels * 2},
+        "search and select need one each": {"ood": {"search": {"x": inputs[:1]}}},
+        "OOD pool 'x' .* is in search and test": {"ood": {"search": {"x": inputs}, "test": {"x": inputs}}},
+    }
+    for message, change in cases.items():
+        with pytest.raises(UsageError, match=message):
+            Task.from_tensors(**({"inputs": inputs, "labels": labels} | change))
+
+
+def test_a_task_checks_its_splits_and_pools():
+    pool = TensorInputs(torch.zeros(2, 3))
+    other = TensorInputs(torch.ones(2, 3))
+    pair = torch.zeros(2, 3)
+    cases = {
+        "names class 'a' twice": {"classes": ("a", "a")},
+        "has 1 class": {"classes": ("a",)},
+        "split 'search' .*is empty": {"search": Split(TensorInputs(torch.zeros(0, 3)), torch.tensor([]).long())},
+        "split 'test' of task 'small' has label 2": {"test": Split(TensorInputs(pair), torch.tensor([0, 2]))},
+        "split 'test' of task 'small' has label -1": {"test": Split(TensorInputs(pair), torch.tensor([0, -1]))},
+        "class 'b' has no images in split 'select'": {"select": Split(TensorInputs(pair), torch.tensor([0, 0]))},
+        "OOD split 'train' is not known": {"ood": {"train": {"x": pool}}},
+        "OOD pool 'x' of test .*empty": {"ood": {"test": {"x": pool.subset([])}}},
+        r"search \(x\) and select \(none\)": {"ood": {"search": {"x": pool}}},
+        "different images": {"ood": {"search": {"x": pool}, "select": {"x": pool}}},
+        "is in search and test": {"ood": {"search": {"x": pool}, "select": {"x": other}, "test": {"x": pool}}},
+    }
+    for message, change in cases.items():
+        with pytest.raises(UsageError, match=message):
+            small_task(**change)
+    task = small_task(ood={"search": {"x": pool}, "select": {"x": other}, "test": {"y": pool}})
+    with pytest.raises(UsageError, match="'tests' is not known; did you mean 'test'"):
+        task.split("tests")
+    digests = {
+        task.digest(),
+        small_task().digest(),
+        replace(task, ood={"test": {"y": pool}}).digest(),
+        replace(task, test=task.train).digest(),
+        replace(task, classes=("a", "c")).digest(),
+    }
+    assert len(digests) == 5
+
+
+@pytest.fixture
+def animals(image_folder):
+    return image_folder(dict.fromkeys(("bee", "cat", "dog", "eel"), 20))
+
+
+def test_a_folder_becomes_a_task(animals, tmp_path):
+    ood = {"ood_search": ["photographs", "eel", "jigsaw"], "ood_test": ["noise", "dog"]}
+    task = Task.from_folder(animals, **ood, seed=4)
+    assert task.name == "images"
+    assert task.classes == ("bee", "cat")
+    assert task.sizes() == {
+        "train": 20,
+        "search": 6,
+        "select": 6,
+        "test": 8,
+        "ood/search/photographs": 6,
+        "ood/search/eel": 10,
+        "ood/search/jigsaw": 6,
+        "ood/select/photographs": 6,
+        "ood/select/eel": 10,
+        "ood/select/jigsaw": 6,
+        "ood/test/noise": 8,
+        "ood/test/dog": 20,
+    }
+    everything = [task.split(name).inputs for name in ("train", "search", "select", "test")]
+    everything += [inputs for pools in task.ood.values() for inputs in pools.values()]
+    assert len(set().union(*map(seen, everything))) == sum(map(len, everything))
+    assert duplicates_across(task) == []
+    assert all(item.size == (9, 7) for inputs in everything for item in inputs)
+    again = pickle.loads(pickle.dumps(task))  # noqa: S301
+    assert again.digest() == task.digest()
+    moved = shutil.move(animals, tmp_path / "moved")
+    assert Task.from_folder(moved, **ood, seed=4, name="images").digest() == task.digest()
+    tar = tmp_path / "animals.tar"
+    with tarfile.open(tar, "w") as archive:
+        archive.add(moved, arcname="animals")
+    packed = Task.from_folder(tar, **ood, seed=4)
+    assert (packed.name, packed.digest()) == ("animals", task.digest())
+
+
+def test_pools_that_cannot_be_had(animals):
+    for ood, message in (
+        ({"ood_search": ["nois"]}, "OOD pool or class 'nois' is not known; did you mean 'noise'"),
+        ({"ood_search": ["noise"], "ood_test": ["noise"]}, "asked for twice"),
+        ({"ood_search": ["bee", "cat", "dog"]}, "leaves 1"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Task.from_folder(animals, **ood)
+
+
+def test_digits_with_photographs_and_a_held_out_class():
+    task = Task.from_source(open_digits(), ood_search=["photographs", "9"], ood_test=["noise", "jigsaw", "8"])
+    assert task.classes == tuple("01234567")
+    for pools in task.ood.values():
+        for inputs in pools.values():
+            assert inputs[0].shape == (1, 8, 8)
+            assert inputs[0].dtype == torch.float32
+
+
+def test_a_class_too_small_for_every_split_is_named(image_folder):
+    root = image_folder({"many": 20, "few": 3})
+    with pytest.raises(UsageError, match="class 'few' has no images in split"):
+        Task.from_folder(root)
+
+
+def test_duplicates_are_found_across_and_only_across_the_test():
+    values = torch.arange(8.0).repeat_interleave(3).reshape(8, 3)
+    both = torch.tensor([0, 1])
+    task = Task(
+        "repeats",
+        ("a", "b"),
+        Split(TensorInputs(values[[0, 0]]), both),
+        Split(TensorInputs(values[[1, 2]]), both),
+        Split(TensorInputs(values[[0, 5]]), both),
+        Split(TensorInputs(values[[5, 2, 5]]), torch.tensor([0, 1, 1])),
+    )
+    assert duplicates_across(task) == [("search", 1, "test", 1), ("select", 1, "test", 0)]
+
+
+def test_a_task_of_real_images():
+    folder = os.environ.get("MOPRUNE_DATA")
+    if not folder or not (Path(folder) / "riceleaf3.tar").is_file():
+        pytest.skip("set MOPRUNE_DATA to a folder with riceleaf3.tar to check real images")
+    task = Task.from_folder(Path(folder) / "riceleaf3.tar", ood_search=["photographs"], ood_test=["noise"])
+    assert len(task.train) + len(task.search) + len(task.select) == 204
+    assert len(task.test) == 51
+    assert all(item.mode == "RGB" for item in task.select.inputs)

@@ -1,0 +1,110 @@
+"""Objectives: names, directions, detectors and one's own."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from moprune import metrics
+from moprune.errors import UsageError
+from moprune.metrics import DETECTORS
+from moprune.objectives import NAMES, Objective, Outcome, objective, resolve
+from moprune.testing import ObjectiveContract
+
+LARGEST = {"active_units": 10.0, "head_parameters": 100.0}
+CASES = [(name, None) for name in NAMES] + [(n, d) for n in NAMES if n.startswith("ood_") for d in DETECTORS]
+
+
+@pytest.mark.parametrize(("name", "detector"), CASES)
+class TestNamedObjectives(ObjectiveContract):
+    @pytest.fixture(autouse=True)
+    def _named(self, name, detector):
+        self.name, self.detector = name, detector
+
+    def make_objective(self):
+        return objective(self.name, detector=self.detector, largest=LARGEST.get(self.name))
+
+
+def share_of_class_0(outcome):
+    return float((outcome.logits.argmax(1) == 0).double().mean())
+
+
+class TestOnesOwnObjective(ObjectiveContract):
+    def make_objective(self):
+        return Objective("zeros", "share of images", False, 0.0, share_of_class_0)
+
+
+def outcome():
+    return TestOnesOwnObjective().make_outcome(3)
+
+
+def test_the_directions():
+    assert {name for name in NAMES if not objective(name).minimise} == {"ood_auroc"}
+    assert objective("ood_auroc").minimised(np.array([0.9, 0.2])) == pytest.approx([0.1, 0.8])
+    assert objective("error").minimised(np.array([0.9])) == pytest.approx([0.9])
+    assert (objective("ood_auroc").reference, objective("error").reference, objective("nll").reference) == (1, 1, 10)
+
+
+def test_named_objectives_are_their_metrics():
+    o = outcome()
+    for name in ("error", "macro_error", "nll", "ece"):
+        assert objective(name).compute(o) == getattr(metrics, name)(o.logits, o.labels)
+    for name in ("active_fraction", "active_units", "head_parameters"):
+        assert objective(name).compute(o) == o.costs[name]
+
+
+@pytest.mark.parametrize("detector", sorted(DETECTORS))
+def test_detection_is_the_mean_over_pools(detector):
+    o = outcome()
+    inside = metrics.ood_scores(o.logits, detector)
+    outside = [metrics.ood_scores(pool, detector) for pool in o.ood_logits.values()]
+    for name, measure in (
+        ("ood_auroc", metrics.auroc),
+        ("ood_fpr95", metrics.fpr95),
+        ("ood_fpr95_id", metrics.fpr95_id),
+    ):
+        expected = sum(measure(inside, each) for each in outside) / 2
+        assert objective(name, detector=detector).compute(o) == pytest.approx(expected, abs=1e-15)
+        assert detector in objective(name, detector=detector).unit
+
+
+def test_the_likelihood_is_cut_off_at_its_worst():
+    o = outcome()
+    certainly_wrong = replace(o, logits=-1e4 * torch.nn.functional.one_hot(o.labels, 5).float())
+    assert objective("nll").compute(certainly_wrong) == 10
+
+
+def test_counts_are_scaled_by_their_largest():
+    counted = objective("head_parameters", largest=100)
+    assert (counted.scale, counted.worst, counted.reference) == (100, 100, 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "eror"}, "did you mean 'error'"),
+        ({"name": "error", "detector": "msp"}, "takes no detector"),
+        ({"name": "ood_auroc", "detector": "energie"}, "did you mean 'energy'"),
+    ],
+)
+def test_unknown_names_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        objective(**arguments)
+
+
+def test_resolving():
+    mine = Objective("mine", "share", True, 1.0, share_of_class_0)
+    names = [o.name for o in resolve(["error", mine, "active_units"], {"active_units": 7})]
+    assert names == ["error", "mine", "active_units"]
+    assert resolve(["active_units"], {"active_units": 7})[0].scale == 7
+    with pytest.raises(UsageError, match="no objective"):
+        resolve([])
+    with pytest.raises(UsageError, match="'error' is given twice"):
+        resolve(["error", "ece", "error"])
+
+
+def test_a_cost_the_task_has_not_is_named():
+    bare = Outcome(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), costs={"flops": 1.0})
+    with pytest.raises(UsageError, match="it has: flops"):
+        objective("active_fraction").compute(bare)
