@@ -39,11 +39,11 @@ def front(
     """Draws a front, one panel for each pair of objectives, with the controls on the same axes.
 
     Args:
-        members: the front, with columns ``<objective>_<split>`` and ``solution``.
+        members: the front, with columns ``<objective>_<split>``, as ``assess`` returns them.
         objectives: the objectives, in natural units on the axes; at least two.
         split: the split to draw.
         controls: other sets of points by name, with the same columns.
-        chosen: solutions to be ringed.
+        chosen: solutions to be ringed, by the column ``solution``.
         title: above the panels.
     """
     pairs = list(combinations(objectives, 2)) or [(objectives[0], objectives[0])]
@@ -63,8 +63,8 @@ def front(
                 members[f"{x.name}_{split}"], members[f"{y.name}_{split}"],
                 s=22, color=COLOURS[0], label="front of the search", zorder=3, linewidths=0,
             )  # fmt: skip
-            ringed = members[members["solution"].isin(list(chosen))]
-            if len(ringed):
+            if chosen:
+                ringed = members[members["solution"].isin(list(chosen))]
                 axes.scatter(
                     ringed[f"{x.name}_{split}"], ringed[f"{y.name}_{split}"],
                     s=120, facecolors="none", edgecolors="black", linewidths=1.4, label="chosen", zorder=5,

@@ -93,6 +93,21 @@ def list_experiments() -> None:
 
 
 @app.command()
+def keys() -> None:
+    """Show every key of an experiment file, with its type, default and meaning."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from experiments import reference
+
+    table = Table(Column("key", no_wrap=True), "type", "default", "meaning", box=SIMPLE)
+    for row in reference.entries():
+        table.add_row(*row)
+    Console().print(table, markup=False)
+
+
+@app.command()
 def show(
     folder: RunFolderArgument,
     rows: Annotated[int, typer.Option(min=1, help="Front members to show at most.")] = 20,

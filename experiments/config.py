@@ -1,11 +1,13 @@
 """What an experiment file may say: every key, its type, its default and its accepted values."""
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from moprune.algorithms import NAMES as ALGORITHMS
 from moprune.errors import not_one_of
+from moprune.metrics import DETECTORS
 from moprune.networks.heads import ACTIVATIONS
 from moprune.objectives import NAMES as OBJECTIVES
 from moprune.objectives import Objective, objective
@@ -17,8 +19,15 @@ Count = Annotated[int, Field(ge=1)]
 Mode = Literal["RGB", "L"]
 
 
+def _known(what: str, value: str, accepted: Iterable[str]) -> str:
+    if value not in (names := list(accepted)):
+        raise not_one_of(what, value, names)
+    return value
+
+
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Class names are often numbers; YAML would make them integers.
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
 
 
 class SplitConfig(_Strict):
@@ -48,7 +57,7 @@ class OodConfig(_Strict):
 class DataConfig(_Strict):
     """The images."""
 
-    source: Literal["digits", "folder", "tar", "torchvision"]
+    source: Literal["digits", "folder", "tar", "torchvision"] = Field(description="digits are embedded")
     path: str | None = Field(None, description="of a folder or tar")
     name: str | None = Field(None, description="of a torchvision data set, e.g. CIFAR10")
     root: str | None = Field(None, description="where torchvision keeps it")
@@ -56,19 +65,21 @@ class DataConfig(_Strict):
     mode: Mode | None = Field(None, description="convert images to RGB or grey")
     exclude: tuple[str, ...] = Field((), description="classes left out altogether")
     splits: SplitsConfig | None = Field(None, description="by default shares of what the source has")
-    split_seed: int = 0
+    split_seed: int = Field(0, description="decides which images go where")
     ood: OodConfig = OodConfig()
 
 
 class PreprocessConfig(_Strict):
     """How an image becomes the network's input; see moprune.networks.Preprocess."""
 
-    resize: Count | None = None
-    crop: Count | None = None
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    mode: Mode = "RGB"
-    interpolation: Literal["bilinear", "bicubic", "nearest", "nearest-exact"] = "bilinear"
+    resize: Count | None = Field(None, description="pixels of the shorter side")
+    crop: Count | None = Field(None, description="pixels of the square cut from the centre")
+    mean: tuple[float, ...] = Field((), description="subtracted from each channel of values in 0..1")
+    std: tuple[float, ...] = Field((), description="each channel is divided by it")
+    mode: Mode = Field("RGB", description="colour or grey")
+    interpolation: Literal["bilinear", "bicubic", "nearest", "nearest-exact"] = Field(
+        "bilinear", description="of resizing"
+    )
 
 
 class NetworkConfig(_Strict):
@@ -83,28 +94,28 @@ class NetworkConfig(_Strict):
 class TrainingConfig(_Strict):
     """How a head is trained; see moprune.population.Training."""
 
-    epochs: Annotated[int, Field(ge=0)] = Training.epochs
-    batch_size: Count = Training.batch_size
-    learning_rate: Annotated[float, Field(gt=0)] = Training.learning_rate
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Training.momentum
-    nesterov: bool = Training.nesterov
-    decay: Annotated[float, Field(ge=0)] = Training.decay
-    weight_decay: Annotated[float, Field(ge=0)] = Training.weight_decay
-    patience: Count | None = Training.patience
-    min_delta: Annotated[float, Field(ge=0)] = Training.min_delta
-    restore_best: bool = Training.restore_best
+    epochs: Annotated[int, Field(ge=0, description="passes over the training split at most")] = Training.epochs
+    batch_size: Count = Field(Training.batch_size, description="images a step")
+    learning_rate: Annotated[float, Field(gt=0, description="of SGD")] = Training.learning_rate
+    momentum: Annotated[float, Field(ge=0, lt=1, description="of SGD")] = Training.momentum
+    nesterov: bool = Field(Training.nesterov, description="whether the momentum looks ahead")
+    decay: Annotated[float, Field(ge=0, description="of the learning rate, a step")] = Training.decay
+    weight_decay: Annotated[float, Field(ge=0, description="decoupled")] = Training.weight_decay
+    patience: Count | None = Field(Training.patience, description="epochs without a lower training loss to stop at")
+    min_delta: Annotated[float, Field(ge=0, description="improvement that counts")] = Training.min_delta
+    restore_best: bool = Field(Training.restore_best, description="keep the weights of the least training loss")
 
 
 class PruningConfig(_Strict):
     """The head and what is pruned in it."""
 
-    encoding: str = "features"
-    hidden: tuple[Count, ...] = (512,)
-    activation: str = "relu"
-    hidden_bias: bool = False
+    encoding: str = Field("features", description=f"what a bit switches: {', '.join(ENCODINGS)}")
+    hidden: tuple[Count, ...] = Field((512,), description="widths of the hidden layers before pruning")
+    activation: str = Field("relu", description=f"of the hidden layers: {', '.join(ACTIVATIONS)}")
+    hidden_bias: bool = Field(False, description="whether hidden layers have a bias")
     repeats: Count = Field(1, description="initial weights each candidate is trained from")
     training: TrainingConfig = TrainingConfig()
-    strategy: str = "auto"
+    strategy: str = Field("auto", description=f"how the population is trained: {', '.join(STRATEGIES)}")
     chunk: Count | None = Field(None, description="candidates trained at once; by default what memory allows")
 
     @field_validator("encoding")
@@ -126,15 +137,25 @@ class PruningConfig(_Strict):
 class ObjectiveConfig(_Strict):
     """An objective with options."""
 
-    name: str
+    name: str = Field(description=", ".join(OBJECTIVES))
     detector: str | None = Field(None, description="of the ood_ objectives: energy, max_logit, msp or odin")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        return _known("objective", value, OBJECTIVES)
+
+    @field_validator("detector")
+    @classmethod
+    def _detector(cls, value: str | None) -> str | None:
+        return None if value is None else _known("detector", value, DETECTORS)
 
 
 class SearchConfig(_Strict):
     """The algorithm and its budget."""
 
-    algorithm: str = "nsga2"
-    pop_size: Annotated[int, Field(ge=4)] = 50
+    algorithm: str = Field("nsga2", description=", ".join(ALGORITHMS))
+    pop_size: Annotated[int, Field(ge=4, description="members of the population")] = 50
     n_offsprings: Annotated[int, Field(ge=2)] | None = Field(None, description="by default pop_size")
     n_eval: Count = Field(2000, description="evaluations; the last generation is completed")
 
@@ -147,42 +168,42 @@ class SearchConfig(_Strict):
 class ExperimentConfig(_Strict):
     """One experiment."""
 
-    description: str = ""
-    task: Literal["pruning"] = "pruning"
-    profile: Literal["sound"] = "sound"
+    description: str = Field("", description="for people")
+    task: Literal["pruning"] = Field("pruning", description="what is searched")
+    profile: Literal["sound"] = Field("sound", description="nothing is selected on test")
     data: DataConfig
     network: NetworkConfig
     pruning: PruningConfig = PruningConfig()
-    objectives: tuple[str | ObjectiveConfig, ...] = Field(("error", "active_fraction", "ood_auroc"), min_length=1)
+    objectives: tuple[ObjectiveConfig, ...] = tuple(
+        ObjectiveConfig(name=name) for name in ("error", "active_fraction", "ood_auroc")
+    )
     search: SearchConfig = SearchConfig()
-    controls: tuple[Literal["unpruned", "random"], ...] = ("unpruned", "random")
-    seeds: tuple[int, ...] = Field((1,), min_length=1)
-    device: str = "auto"
+    controls: tuple[Literal["unpruned", "random"], ...] = Field(
+        ("unpruned", "random"), description="run at equal budget, on the same axes"
+    )
+    seeds: tuple[int, ...] = Field((1,), description="run seeds; each is a search of its own")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
     @field_validator("objectives", mode="before")
     @classmethod
     def _objectives(cls, value: object) -> object:
-        for each in value if isinstance(value, list | tuple) else ():
-            if isinstance(each, str):
-                _known("objective", each, OBJECTIVES)
-        return value
+        """An objective without options may be written as its name alone."""
+        if not isinstance(value, list | tuple):
+            return value
+        return [{"name": each} if isinstance(each, str) else each for each in value]
 
-    @field_validator("seeds")
+    @field_validator("objectives", "seeds")
     @classmethod
-    def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+    def _some(cls, value: tuple[object, ...]) -> tuple[object, ...]:
+        if not value:
+            raise ValueError("name at least one")
         if len(set(value)) < len(value):
-            raise ValueError("a seed is given twice; name each once")
+            raise ValueError("one is given twice; name each once")
         return value
 
     def resolved_objectives(self) -> tuple[str | Objective, ...]:
         """Returns the objectives as the problem takes them."""
         return tuple(
-            each if isinstance(each, str) else objective(each.name, detector=each.detector) for each in self.objectives
+            each.name if each.detector is None else objective(each.name, detector=each.detector)
+            for each in self.objectives
         )
-
-
-def _known(what: str, value: str, accepted: object) -> str:
-    names = [str(name) for name in accepted]  # type: ignore[attr-defined]
-    if value not in names:
-        raise not_one_of(what, value, names)
-    return value

@@ -14,6 +14,18 @@ from experiments.config import ExperimentConfig
 from experiments.yaml_file import Document, Key, read_yaml
 from moprune.errors import UsageError, not_one_of
 
+# pydantic's words are for programmers; these are for the person who wrote the file.
+_EXPECTED: Mapping[str, str] = types.MappingProxyType(
+    {
+        **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), "expected a whole number"),
+        **dict.fromkeys(("float_type", "float_parsing"), "expected a number"),
+        **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
+        "string_type": "expected text",
+        "tuple_type": "expected a list in [brackets]",
+        "model_type": "expected a group of keys",
+    }
+)
+
 
 def bundled() -> dict[str, Path]:
     """Returns the experiment files that come with moprune, by name."""
@@ -90,7 +102,7 @@ def _assign(values: dict[str, Any], key: Key, value: Any, override: str) -> None
 
 
 def _fault(fault: dict[str, Any], document: Document, overrides: Mapping[Key, str]) -> str:
-    key = _key_of(fault["loc"])
+    key: Key = tuple(fault["loc"])
     where = next((text for o, text in overrides.items() if key[: len(o)] == o), document.where(key))
     name = ".".join(str(part) for part in key)
     if fault["type"] == "extra_forbidden":
@@ -100,16 +112,10 @@ def _fault(fault: dict[str, Any], document: Document, overrides: Mapping[Key, st
         return f"{where}: {name}: unknown key{hint} (accepted: {', '.join(accepted)})"
     if fault["type"] == "missing":
         return f"{where}: {name}: this key is needed and missing{_described(key)}"
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    shown = fault["input"]
-    if fault["type"] == "value_error" or isinstance(shown, dict | list):
-        return f"{where}: {name}: {message}"
-    return f"{where}: {name}: {message}, not {shown!r}"
-
-
-def _key_of(location: Sequence[str | int]) -> Key:
-    """Returns the keys of a pydantic location, without the names of union members it puts in between."""
-    return tuple(part for part in location if isinstance(part, int) or part not in ("str", "ObjectiveConfig"))
+    if fault["type"] == "value_error":
+        return f"{where}: {name}: {str(fault['msg']).removeprefix('Value error, ')}"
+    message = _EXPECTED.get(fault["type"], str(fault["msg"]).replace("Input should be", "expected"))
+    return f"{where}: {name}: {message}, not {fault['input']!r}"
 
 
 def _described(key: Key) -> str:

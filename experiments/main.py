@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         from experiments.cli import app
 
-        return int(app([a for a in arguments if a != "--debug"], standalone_mode=False) or 0)
+        app([a for a in arguments if a != "--debug"])
+    except SystemExit as stop:  # the command line's own way to end, wrong usage included
+        return stop.code if isinstance(stop.code, int) else 0
     except KeyboardInterrupt:
         print("moprune: interrupted", file=sys.stderr)
         return 130
@@ -26,20 +28,13 @@ def main(arguments: list[str] | None = None) -> int:
         if debug:
             raise
         return _report(error)
+    return 0
 
 
 def _report(error: Exception) -> int:
     """Prints an error as one line, or one a fault; returns the exit status."""
-    from click import exceptions as click_errors
-
     from moprune.errors import MopruneError
 
-    if isinstance(error, click_errors.ClickException):
-        error.show()
-        return error.exit_code
-    if isinstance(error, click_errors.Abort):
-        print("moprune: interrupted", file=sys.stderr)
-        return 130
     if isinstance(error, MopruneError):
         for line in str(error).splitlines():
             print(f"moprune: error: {line}", file=sys.stderr)

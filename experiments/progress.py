@@ -4,16 +4,10 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from moprune.search import Progress as Generation
 
@@ -23,28 +17,30 @@ _QUIET_SECONDS = 10.0
 class LiveProgress:
     """Shows how a run goes on; a context manager.
 
-    Each stage of each seed has a bar with its evaluations, the best of each objective and the hypervolume so far, and
-    the time left. Where standard error is no terminal, a plain line is written every ten seconds instead.
+    Each stage of each seed has a bar with its evaluations and the time left, and below the bars stand the best of each
+    objective and the hypervolume so far. Where standard error is no terminal, a plain line is written every ten seconds
+    instead.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            TextColumn("{task.fields[unit]}"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=self._console,
-            disable=not self._console.is_terminal,
         )
+        self._note = Text()
+        self._live = Live(Group(self._bars, self._note), console=self._console, refresh_per_second=8)
         self._tasks: dict[str, TaskID] = {}
         self._spoken: dict[str, float] = {}
 
     def __enter__(self) -> Self:
-        self._bars.start()
+        if self._console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(
@@ -54,7 +50,7 @@ class LiveProgress:
 
     def stop(self) -> None:
         """Ends the live display; what was shown stays."""
-        self._bars.stop()
+        self._live.stop()
 
     def features(self, split: str, done: int, total: int) -> None:
         """Shows that features of a split are being computed."""
@@ -62,27 +58,35 @@ class LiveProgress:
 
     def generation(self, progress: Generation) -> None:
         """Shows a generation of a search or control."""
-        best = "  ".join(f"{name} {value:.3g}" for name, value in progress.best.items())
-        volume = "" if progress.hypervolume is None else f"  hypervolume {progress.hypervolume:.3f}"
-        resumed = "  (from the log)" if progress.replayed == progress.evaluations else ""
+        best = ", ".join(f"{name} {value:.3g}" for name, value in progress.best.items())
+        volume = "" if progress.hypervolume is None else f"; hypervolume {progress.hypervolume:.3f}"
+        resumed = " (from the log)" if progress.replayed == progress.evaluations else ""
         self._show(
             f"{progress.stage}, seed {progress.seed}",
             progress.evaluations,
             max(progress.budget, progress.evaluations),
-            f"evaluations; best: {best}{volume}{resumed}",
+            f"evaluations{resumed}",
+            f"best of each so far: {best}{volume}",
         )
 
     def assessing(self, what: str) -> None:
         """Shows that front members are being retrained and scored on every split."""
-        self._show(f"assessing the front, {what}", 0, 1, "")
+        self._speak(f"retraining the fronts and scoring them on every split, {what}")
 
-    def _show(self, name: str, done: int, total: int, note: str) -> None:
+    def _show(self, name: str, done: int, total: int, unit: str, note: str = "") -> None:
         if self._console.is_terminal:
             if name not in self._tasks:
-                self._tasks[name] = self._bars.add_task(name, note=note)
-            self._bars.update(self._tasks[name], completed=done, total=total, note=note)
+                self._tasks[name] = self._bars.add_task(name, unit=unit)
+            self._bars.update(self._tasks[name], completed=done, total=total, unit=unit)
+            self._note.plain = note
             return
         now = time.monotonic()
-        if done >= total or now - self._spoken.get(name, 0.0) > _QUIET_SECONDS:
+        if now - self._spoken.setdefault(name, now) > _QUIET_SECONDS or (done >= total and note):
             self._spoken[name] = now
-            self._console.print(f"{name}: {done}/{total} {note}", highlight=False, soft_wrap=True)
+            self._speak(f"{name}: {done}/{total} {unit}{'; ' if note else ''}{note}")
+
+    def _speak(self, line: str) -> None:
+        if self._console.is_terminal:
+            self._note.plain = line
+        else:
+            self._console.print(line, highlight=False, soft_wrap=True)

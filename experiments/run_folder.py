@@ -42,24 +42,27 @@ class RunFolder:
         """Whether the run has ended: the summary is written last."""
         return (self.path / "summary.json").is_file()
 
-    def prepare(self, config: ExperimentConfig) -> None:
-        """Makes the folder this experiment's, or checks that it is.
+    def check(self, config: ExperimentConfig) -> None:
+        """Raises if the folder holds another experiment, or a log that nothing explains.
 
         Raises:
-            UsageError: the folder holds another experiment; names the keys that differ.
-            MopruneError: the folder cannot be written.
+            UsageError: names the keys that differ.
         """
         held = self.config()
-        if held is None:
-            if self.log.exists():
-                raise UsageError(f"{self.path} holds a log but no experiment.yaml; choose another --out")
-            write_text(self.path / "experiment.yaml", dump(config))
-        elif held != config:
+        if held is None and self.log.exists():
+            raise UsageError(f"{self.path} holds a log but no experiment.yaml; choose another --out")
+        if held is not None and held != config and self.log.exists():
             keys = ", ".join(sorted(_changed(held.model_dump(), config.model_dump())))
             raise UsageError(
                 f"{self.path} holds a run of another configuration (differs in: {keys}); choose another --out, or "
                 "delete that folder"
             )
+
+    def claim(self, config: ExperimentConfig) -> None:
+        """Makes the folder this experiment's."""
+        self.check(config)
+        if self.config() != config:
+            write_text(self.path / "experiment.yaml", dump(config))
 
     def config(self) -> ExperimentConfig | None:
         """Returns the experiment the folder holds, or None."""

@@ -62,11 +62,12 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
         MopruneError: something failed; what was logged is kept.
     """
     folder = RunFolder(out)
-    folder.prepare(config)
+    folder.check(config)
     if folder.finished:
         return load_result(folder)
+    problem = build_problem(config, config.seeds[0], watcher.features)
+    folder.claim(config)
     with EvaluationLog(folder.log) as log:
-        problem = build_problem(config, config.seeds[0], watcher.features)
         log.claim({"config": config.model_dump(mode="json"), "problem": problem.fingerprint()})
         folder.write_json("environment.json", environment(problem, config.seeds))
         runs = {seed: _search_seed(config, problem.reseeded(seed), log, watcher) for seed in config.seeds}

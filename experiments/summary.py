@@ -86,7 +86,8 @@ def _times(count: int) -> str:
 def _seeds_note(count: int) -> str:
     if count >= 5:
         return f"Figures are means over {count} seeds."
-    return f"{count} seed{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} too few to call a difference: use --seeds with ten."
+    few = "One seed is" if count == 1 else f"{count} seeds are"
+    return f"{few} too few to call a difference: use --seeds with ten."
 
 
 def _front_table(result: Result, seed: int, rows: int | None) -> Table:

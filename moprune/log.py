@@ -199,16 +199,16 @@ class EvaluationLog:
             of the values a record holds, an object column of float64 arrays; and the genomes, ``(n, n_var)``.
         """
         rows = self._query(
-            "SELECT MIN(position), generation, seconds, genome_sha256, genome, boolean, length, \"values\" "
+            "SELECT MIN(position), generation, genome_sha256, genome, boolean, length, \"values\", seconds "
             "FROM request JOIN evaluation ON evaluation.id = request.evaluation "
             "WHERE stage = ? AND seed = ? GROUP BY evaluation.id ORDER BY MIN(position)",
             (stage, seed),
         )  # fmt: skip
-        records = [_record(*row[3:8], row[2]) for row in rows]
+        records = [_record(*row[2:]) for row in rows]
         table = {
             "position": [row[0] for row in rows],
             "generation": [row[1] for row in rows],
-            "seconds": [row[2] for row in rows],
+            "seconds": [row[7] for row in rows],
         }
         names = records[0].values.keys() if records else ["F"]
         columns = {name: [np.asarray(r.values[name]) for r in records] for name in names}

@@ -64,11 +64,13 @@ def _log_sum_exp(logits: Logits) -> Scores:
 
 
 def _log_softmax(logits: Logits) -> Logits:
-    return logits - _log_sum_exp(logits)[:, None]
+    total = _log_sum_exp(logits)
+    return logits - total[:, None]
 
 
 def _msp(logits: Logits) -> Scores:
-    return _log_sum_exp(logits) - logits.max(1)
+    lead: Scores = logits.max(1)
+    return _log_sum_exp(logits) - lead
 
 
 DETECTORS: Mapping[str, Callable[[Logits], Scores]] = MappingProxyType(

@@ -116,18 +116,22 @@ class SearchProblem(Problem, ABC):
 
     def checked(self, X: Genomes) -> Genomes:
         """Returns the population as an array of the problem's type, or raises a UsageError that says why not."""
-        X = np.asarray(X)[None] if np.ndim(X) == 1 else X
-        if X.shape[1] != self.n_var:
-            raise UsageError(f"genomes have {X.shape[1]} variables; {type(self).__name__} has {self.n_var}")
-        if self.boolean and X.dtype != np.bool_:
+        array: NDArray[Any] = np.atleast_2d(X)
+        if array.shape[1] != self.n_var:
+            raise UsageError(f"genomes have {array.shape[1]} variables; {type(self).__name__} has {self.n_var}")
+        if self.boolean and array.dtype != np.bool_:
             raise UsageError(
-                f"{type(self).__name__} takes boolean genomes, not {X.dtype}: pymoo's default operators make "
+                f"{type(self).__name__} takes boolean genomes, not {array.dtype}: pymoo's default operators make "
                 "floats; build the algorithm with moprune.algorithms.make('nsga2', problem), or give it binary "
                 "sampling, crossover and mutation"
             )
-        if not self.boolean and not np.isfinite(X).all():
+        if self.boolean:
+            return array
+        if array.dtype.kind not in "fiu":
+            raise UsageError(f"{type(self).__name__} takes float genomes, not {array.dtype}")
+        if not np.isfinite(array).all():
             raise UsageError("genomes hold NaN or infinite values")
-        return X if self.boolean else X.astype(np.float64)
+        return array.astype(np.float64)
 
     def _evaluate(self, X: Genomes, out: dict[str, Any], *_: Any, **__: Any) -> None:
         natural = self.values(X)[:, 0]

@@ -157,10 +157,17 @@ def search(
     """
     if n_eval < 1:
         raise UsageError(f"n_eval must be >= 1, not {n_eval}")
+    opened = None
     if log is None:
-        log = EvaluationLog(Path(out) / "log.sqlite" if out is not None else None)
-        log.claim({"problem": problem.fingerprint(), "n_eval": n_eval})
-    run_algorithm(problem, algorithm, n_eval=n_eval, seed=seed, log=log, stage=stage, observe=observe)
+        log = opened = EvaluationLog(Path(out) / "log.sqlite" if out is not None else None)
+    try:
+        if opened is not None:
+            opened.claim({"problem": problem.fingerprint(), "n_eval": n_eval})
+        run_algorithm(problem, algorithm, n_eval=n_eval, seed=seed, log=log, stage=stage, observe=observe)
+    except BaseException:
+        if opened is not None:
+            opened.close()  # else a notebook, whose traceback keeps it alive, could not go on with the file
+        raise
     return Run(problem, log, seed, stage)
 
 
@@ -287,6 +294,8 @@ class LoggedEvaluator(Evaluator):
         for i, digest in enumerate(logged):
             if digest != digests[i]:
                 raise self._diverged(self._position + i)
+        if 0 < len(logged) < len(digests):  # generations are logged whole
+            raise self._diverged(self._position + len(logged))
 
     def _diverged(self, position: int) -> MopruneError:
         return MopruneError(

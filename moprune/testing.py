@@ -158,8 +158,8 @@ class ProblemContract:
         self._same(problem, before, copied.values(X), "a problem and its deep copy")
 
     def test_global_random_states_stay_untouched(self) -> None:
+        problem = self.make_problem()  # outside, since to build a network for it may well draw
         with _global_random_states_kept("the problem"):
-            problem = self.make_problem()
             problem.values(self.make_genomes(problem, min(4, self.population)), self.splits)
 
     def test_genomes_are_not_modified(self) -> None:

@@ -6,7 +6,7 @@ import os
 # where other programs use the cores too.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-from hypothesis import settings  # noqa: E402 - it may import what imports torch
+from hypothesis import settings
 
 settings.register_profile("moprune", deadline=None, derandomize=True)
 settings.load_profile("moprune")

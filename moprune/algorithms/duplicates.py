@@ -1,4 +1,4 @@
-"""Duplicate elimination for bit genomes by hashing packed bits."""
+"""Duplicate elimination by hashing genomes, bits packed."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from pymoo.core.population import Population
 
 
 class PackedDuplicateElimination(DuplicateElimination):
-    """Marks individuals whose bits equal those of an earlier or another individual.
+    """Marks individuals whose bits (or floats, exactly) equal those of an earlier or another individual.
 
     The same result as pymoo's default on boolean genomes in O(n L) instead of O(n^2 L): with 400 genomes of
     20,000 bits a generation spends milliseconds on it rather than seconds.
@@ -27,4 +27,6 @@ class PackedDuplicateElimination(DuplicateElimination):
 
 def _keys(pop: Population) -> list[bytes]:
     X: Any = np.asarray(pop.get("X"))
-    return [row.tobytes() for row in np.packbits(X.astype(bool), axis=1)]
+    if X.dtype == np.bool_:
+        X = np.packbits(X, axis=1)
+    return [row.tobytes() for row in X]

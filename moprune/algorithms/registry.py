@@ -1,9 +1,12 @@
 """pymoo algorithms by name, with the operators that fit the problem's genomes."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pymoo.algorithms.moo.cmopso import CMOPSO
 from pymoo.algorithms.moo.gde3 import GDE3
 from pymoo.algorithms.moo.moead import MOEAD, ParallelMOEAD
@@ -26,11 +29,18 @@ from moprune.errors import UsageError, not_one_of
 Builder = Callable[..., Algorithm]
 
 
+@cache
+def _directions(objectives: int, count: int) -> NDArray[np.float64]:
+    """Returns evenly spread unit-simplex directions, ``(count, objectives)``; they take seconds to compute."""
+    directions: NDArray[np.float64] = get_reference_directions("energy", objectives, count, seed=1)
+    return directions
+
+
 def _with_directions(algorithm: Builder) -> Builder:
     """Returns a builder for an algorithm guided by as many reference directions as its population has members."""
 
     def build(*, problem: Problem, pop_size: int, **options: Any) -> Algorithm:
-        directions = get_reference_directions("energy", problem.n_obj, pop_size, seed=1)
+        directions = _directions(problem.n_obj, pop_size).copy()
         if algorithm is ParallelMOEAD:
             options.pop("eliminate_duplicates", None)
             return algorithm(directions, n_neighbors=min(20, pop_size), **options)

@@ -28,12 +28,12 @@ class Assembled(nn.Module):
 
 
 def with_head(extractor: FeatureExtractor, head: nn.Module) -> nn.Module:
-    """Returns a copy of the network that ends in ``head``, on the CPU and in evaluation mode.
+    """Returns a copy of the network that ends in ``head``, frozen, on the CPU and in evaluation mode.
 
     Where the features are the input of the network's own classifier, that classifier is replaced and the result is
     an ordinary network of the same class; otherwise backbone and head are wrapped in :class:`Assembled`.
     """
-    copied = copy.deepcopy(extractor.network).cpu()
+    copied = copy.deepcopy(extractor.network).cpu().requires_grad_(False)
     if extractor.features is not None:
         again = FeatureExtractor(copied, features=extractor.features, preprocess=extractor.preprocess)
         return Assembled(again, head).eval()

@@ -69,7 +69,7 @@ class Encoding:
     def masks(self, genome: NDArray[np.bool_]) -> Masks:
         """Returns the masks of every unit layer for a genome ``(length,)``."""
         masks = list(self.spec.all_on())
-        parts = torch.from_numpy(np.ascontiguousarray(genome)).split(list(self.widths))
+        parts = torch.tensor(np.ascontiguousarray(genome)).split(list(self.widths))
         for layer, part in zip(self.layers, parts, strict=True):
             masks[layer] = part
         return tuple(masks)

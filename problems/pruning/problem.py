@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -102,6 +102,7 @@ class PruningProblem(SearchProblem):
                 )
         self._uses_ood = any(objective.needs_ood for objective in resolved)
         super().__init__(n_var=self.encoding.length, boolean=True, objectives=resolved)
+        self.exclude_from_serialization = ["_on_features"]  # a callback belongs to the process it was made in
 
     @property
     def context(self) -> str:
@@ -138,6 +139,7 @@ class PruningProblem(SearchProblem):
         """Returns the same problem for another run seed; features and network are shared."""
         other = copy.copy(self)
         other.seed = seed
+        other._on_features = self._on_features
         return other
 
     def heads(self, X: Genomes) -> list[TrainedHead]:
@@ -170,17 +172,18 @@ class PruningProblem(SearchProblem):
         return {split: self._outcome(head, split) for split in splits}
 
     def _outcome(self, head: TrainedHead, split: str) -> Outcome:
+        parts = [split, *(f"{split}/{pool}" for pool in self._pools(split))]
+        logits = [head.logits(self._split_features(part)).cpu() for part in parts]
+        if head.failed or not all(bool(each.isfinite().all()) for each in logits):
+            # What did not learn predicts nothing, every class alike; on all parts, lest a pool on which the logits
+            # overflow looks easy to tell from one on which they do not.
+            logits = [torch.zeros_like(each) for each in logits]
         return Outcome(
-            logits=self._logits(head, split),
+            logits=logits[0],
             labels=self.task.split(split).labels,
-            ood_logits={pool: self._logits(head, f"{split}/{pool}") for pool in self._pools(split)},
+            ood_logits=dict(zip(self._pools(split), logits[1:], strict=True)),
             costs={"head_parameters": float(self.spec.parameters(head.widths))},
         )
-
-    def _logits(self, head: TrainedHead, part: str) -> Tensor:
-        if head.failed:  # what did not learn predicts nothing: every class alike
-            return torch.zeros(len(self._split_features(part)), self.spec.classes)
-        return head.logits(self._split_features(part)).cpu()
 
     def _prepare(self, split: str) -> None:
         self._split_features(split)

@@ -112,7 +112,7 @@ def test_an_algorithm_that_draws_unseeded_is_caught():
     suite.make_algorithm = forgetful
     with pytest.raises(AssertionError, match="same seed differ"):
         suite.test_the_same_seed_asks_for_the_same_genomes()
-    with pytest.raises((AssertionError, MopruneError), match="differs once|does not repeat itself"):
+    with pytest.raises((AssertionError, MopruneError), match=r"differs once|does not repeat itself"):
         suite.test_a_resumed_run_equals_a_straight_one()
 
 

@@ -29,17 +29,14 @@ class Parabolas(SearchProblem):
     """Real numbers: the mean squared distances to two points."""
 
     def __init__(self):
-        goals = [Objective(f"f{i}", "", True, 1.0, self.distance(i)) for i in (0, 1)]
+        goals = [Objective("f1", "", True, 1.0, first), Objective("f2", "", True, 1.0, second)]
         super().__init__(n_var=3, boolean=False, objectives=goals, xl=[0.0] * 3, xu=[1.0] * 3)
-
-    @staticmethod
-    def distance(i):
-        return {0: first, 1: second}[i]
 
     def outcomes(self, X, splits):
         for x in X:
             costs = {f"x{i}": float(v) for i, v in enumerate(x)}
-            yield dict.fromkeys(splits, [Outcome(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), costs=costs)])
+            outcome = Outcome(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64), costs=costs)
+            yield {split: [outcome] for split in splits}
 
     def fingerprint(self):
         return {"problem": "parabolas"}

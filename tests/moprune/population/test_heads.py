@@ -217,7 +217,7 @@ def test_parameters_count_the_compact_head():
 
 @pytest.mark.parametrize("arguments", [(0, (), 2), (3, (0,), 2), (3, (), 1), (3, (2, -1), 3), (3, (), 2, "softplus")])
 def test_impossible_heads_are_refused(arguments):
-    with pytest.raises(UsageError, match="head|activation"):
+    with pytest.raises(UsageError, match=r"head|activation"):
         HeadSpec(*arguments)
 
 

@@ -1,0 +1,43 @@
+import pandas as pd
+import pytest
+from PIL import Image
+
+from analysis import plots
+from moprune.objectives import objective
+
+FRONT = pd.DataFrame(
+    {
+        "solution": ["1-1", "1-2"],
+        "error_test": [0.1, 0.2],
+        "active_fraction_test": [0.5, 0.1],
+        "ood_auroc_test": [0.9, 0.8],
+    }
+)
+OBJECTIVES = [objective("error"), objective("active_fraction"), objective("ood_auroc")]
+
+
+def test_each_pair_of_objectives_has_a_panel_with_units_and_every_point():
+    figure = plots.front(FRONT, OBJECTIVES, controls={"unpruned": FRONT[:1]}, chosen=["1-2"])
+    assert len(figure.axes) == 3
+    for axes in figure.axes:
+        assert "[" in axes.get_xlabel()
+        assert "is better" in axes.get_ylabel()
+        assert [len(points.get_offsets()) for points in axes.collections] == [1, 2, 1]
+    assert figure.axes[0].get_xlabel().startswith("active fraction")  # cost is horizontal
+    ring = figure.axes[0].collections[2]
+    assert ring.get_offsets().tolist() == [[0.1, 0.2]]
+
+
+def test_one_objective_and_two_can_be_drawn_too():
+    assert len(plots.front(FRONT, OBJECTIVES[:1]).axes) == 1
+    assert len(plots.front(FRONT, OBJECTIVES[:2]).axes) == 1
+
+
+@pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
+def test_saved_pictures_are_whole_and_the_same_each_time(tmp_path, suffix):
+    for name in ("a", "b"):
+        plots.save(plots.front(FRONT, OBJECTIVES), tmp_path / f"{name}{suffix}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+    if suffix == ".png":
+        assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+        assert min(Image.open(tmp_path / "a.png").size) > 500

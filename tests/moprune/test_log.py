@@ -1,0 +1,337 @@
+"""The evaluation log: exact, exclusive, and clear about everything that can be wrong with a file."""
+
+import multiprocessing
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from moprune.errors import MopruneError, UsageError
+from moprune.log import EvaluationLog, Record, genome_digest
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+def record(genome, **values):
+    return Record(genome_digest(genome), genome, values or {"F": [0.5]}, 0.25)
+
+
+def append(log, records, *, position=0, generation=0, seed=1, stage="search", context="c", digests=None):
+    digests = [r.digest for r in records] if digests is None else digests
+    log.append(
+        stage=stage, seed=seed, generation=generation, position=position, context=context,
+        digests=digests, records=records,
+    )  # fmt: skip
+
+
+def genomes(count, length=9, seed=0):
+    return list(np.random.default_rng(seed).random((count, length)) < 0.5)
+
+
+@given(st.lists(st.tuples(finite, finite), min_size=1, max_size=5), st.lists(finite, min_size=1, max_size=20))
+def test_doubles_come_back_exactly(rows, genome):
+    with EvaluationLog() as log:
+        records = [record(np.array([*genome, float(i)]), F=list(row), natural=[row[0]]) for i, row in enumerate(rows)]
+        append(log, records)
+        found = log.lookup("c", [r.digest for r in records])
+        table, X = log.history("search", 1)
+    for i, (row, r) in enumerate(zip(rows, records, strict=True)):
+        assert np.array(found[r.digest].values["F"]).tobytes() == np.array(row).tobytes()
+        assert table["F"][i].tobytes() == np.array(row).tobytes()
+        assert table["natural"][i].tobytes() == np.array(row[:1]).tobytes()
+        assert X[i].tobytes() == r.genome.tobytes() == found[r.digest].genome.tobytes()
+        assert found[r.digest].seconds == 0.25
+
+
+@given(st.lists(st.booleans(), max_size=70))
+def test_bits_come_back_exactly(bits):
+    genome = np.array(bits, dtype=bool)
+    with EvaluationLog() as log:
+        append(log, [record(genome)])
+        _, X = log.history("search", 1)
+    assert X.dtype == bool
+    assert X[0].tolist() == bits
+
+
+def test_digests_tell_types_and_lengths_apart():
+    variants = [
+        np.zeros(8, bool), np.zeros(9, bool), np.zeros(1), np.zeros(2), np.array([0.0, -0.0]), np.ones(8, bool),
+    ]  # fmt: skip
+    assert len({genome_digest(v) for v in variants}) == len(variants)
+    swapped = np.arange(3.0).astype(">f8")
+    assert genome_digest(swapped) == genome_digest(np.arange(3.0))
+    assert genome_digest(np.arange(6.0)[::2]) == genome_digest(np.array([0.0, 2.0, 4.0]))
+
+
+def test_requests_repeat_genomes_and_history_does_not(tmp_path):
+    a, b, c = (record(g) for g in genomes(3))
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        append(log, [a, b])
+        append(log, [c], position=2, generation=1, digests=[b.digest, c.digest, a.digest])
+        append(log, [], seed=2, digests=[c.digest])
+        append(log, [], stage="random", digests=[b.digest])
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        assert log.requests("search", 1) == [a.digest, b.digest, b.digest, c.digest, a.digest]
+        assert [log.count("search", 1), log.count("search", 2), log.count("random", 1), log.count("random", 2)] == [
+            5,
+            1,
+            1,
+            0,
+        ]
+        table, X = log.history("search", 1)
+        assert table["position"].tolist() == [0, 1, 3]
+        assert table["generation"].tolist() == [0, 0, 1]
+        assert (np.array([a.genome, b.genome, c.genome]) == X).all()
+        assert log.lookup("c", [a.digest, "none"]).keys() == {a.digest}
+        assert log.lookup("another context", [a.digest]) == {}
+        assert len(log.history("search", 9)[0]) == 0
+
+
+def test_a_generation_is_written_whole_or_not_at_all(tmp_path):
+    a, b, c = (record(g) for g in genomes(3))
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        append(log, [a])
+        with pytest.raises(MopruneError):
+            append(log, [b, a, c], position=1)  # a is there already
+        assert log.requests("search", 1) == [a.digest]
+        assert log.lookup("c", [b.digest, c.digest]) == {}
+        append(log, [b, c], position=1)
+        assert log.count("search", 1) == 3
+
+
+def test_values_that_are_not_finite_are_never_written():
+    with EvaluationLog() as log, pytest.raises(ValueError, match="JSON"):
+        append(log, [record(genomes(1)[0], F=[float("nan")])])
+
+
+def test_a_claim_of_another_configuration_names_what_differs(tmp_path):
+    ours = {"problem": {"task": "a", "training": {"epochs": 3, "rate": 0.1}}, "n_eval": 10}
+    theirs = {"problem": {"task": "a", "training": {"epochs": 4, "rate": 0.1}, "more": 1}, "n_eval": 10}
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        log.claim(ours)
+        log.claim(dict(reversed(ours.items())))
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        log.claim(ours)
+        with pytest.raises(UsageError, match=r"differs in: problem\.more, problem\.training\.epochs\)"):
+            log.claim(theirs)
+        log.claim(ours)
+
+
+def _hold(path, ready, release):
+    with EvaluationLog(path):
+        ready.set()
+        release.wait(30)
+
+
+def test_one_process_at_a_time(tmp_path):
+    spawn, path = multiprocessing.get_context("spawn"), tmp_path / "log.sqlite"
+    ready, release = spawn.Event(), spawn.Event()
+    holder = spawn.Process(target=_hold, args=(path, ready, release))
+    holder.start()
+    assert ready.wait(30)
+    try:
+        with pytest.raises(MopruneError, match="in use by another process") as caught:
+            EvaluationLog(path)
+        assert caught.value.exit_status == 1
+    finally:
+        release.set()
+        holder.join(30)
+    EvaluationLog(path).close()
+
+
+def test_closing_twice_does_no_harm_and_a_closed_log_says_so(tmp_path):
+    log = EvaluationLog(tmp_path / "log.sqlite")
+    log.close()
+    log.close()
+    with pytest.raises(MopruneError, match="closed"):
+        log.requests("search", 1)
+
+
+@pytest.fixture
+def written(tmp_path):
+    path = tmp_path / "log.sqlite"
+    with EvaluationLog(path) as log:
+        for i in range(20):
+            append(log, [record(g) for g in genomes(30, 600, i)], position=30 * i, generation=i)
+    return path
+
+
+def one_line(error):
+    assert "\n" not in str(error.value)
+
+
+def test_a_truncated_file_is_damaged(written):
+    written.write_bytes(written.read_bytes()[: written.stat().st_size // 2])
+    with pytest.raises(MopruneError, match="damaged") as error:
+        EvaluationLog(written)
+    one_line(error)
+
+
+def test_a_file_with_bytes_changed_is_read_or_refused_clearly(written):
+    whole, rng = written.read_bytes(), random.Random(0)
+    refused = 0
+    for _ in range(25):
+        damaged = bytearray(whole)
+        start = rng.randrange(len(whole) - 600)
+        damaged[start : start + 600] = rng.randbytes(600)
+        written.write_bytes(damaged)
+        try:
+            with EvaluationLog(written) as log:
+                log.requests("search", 1)
+                log.history("search", 1)
+        except MopruneError:
+            refused += 1
+    assert refused > 5
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to have a header" * 20, b"short"])
+def test_a_file_that_is_no_database_is_refused(tmp_path, content):
+    path = tmp_path / "log.sqlite"
+    path.write_bytes(content)
+    with pytest.raises(MopruneError, match="damaged") as error:
+        EvaluationLog(path)
+    one_line(error)
+    assert path.read_bytes() == content
+
+
+def test_another_database_is_refused(tmp_path):
+    path = tmp_path / "log.sqlite"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE addresses (name TEXT)")
+    connection.close()
+    with pytest.raises(MopruneError, match="no evaluation log"):
+        EvaluationLog(path)
+
+
+def test_a_later_format_is_refused(written):
+    with EvaluationLog(written) as log:
+        log.set_meta("format", 2)
+    with pytest.raises(MopruneError, match="of format 1"):
+        EvaluationLog(written)
+
+
+def test_a_refused_log_holds_no_lock(written):
+    content = written.read_bytes()
+    written.write_bytes(b"x" * 2000)
+    with pytest.raises(MopruneError):
+        EvaluationLog(written)
+    written.write_bytes(content)
+    EvaluationLog(written).close()
+
+
+def test_an_empty_file_is_a_new_log(tmp_path):
+    (tmp_path / "log.sqlite").touch()
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        assert log.requests("search", 1) == []
+
+
+def test_a_full_disk_is_one_clear_line_and_loses_nothing(written):
+    with EvaluationLog(written) as log:
+        connection = log._open_connection()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        before = log.requests("search", 1)
+        with pytest.raises(MopruneError, match="full; free some space") as error:
+            append(log, [record(g) for g in genomes(400, 600, 99)], position=600)
+        one_line(error)
+        assert log.requests("search", 1) == before
+        connection.execute("PRAGMA max_page_count = 1000000")
+        append(log, [record(g) for g in genomes(400, 600, 99)], position=600)
+    with EvaluationLog(written) as log:
+        assert log.requests("search", 1)[:600] == before
+        assert log.count("search", 1) == 1000
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes to every folder")
+def test_a_read_only_folder_is_one_clear_line(tmp_path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(MopruneError, match=str(tmp_path)) as error:
+            EvaluationLog(tmp_path / "log.sqlite")
+        one_line(error)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_a_database_that_cannot_be_written_is_one_clear_line(written):
+    """What a read-only file gives, also for root."""
+    with EvaluationLog(written) as log:
+        log._open_connection().execute("PRAGMA query_only = ON")
+        with pytest.raises(MopruneError, match="make it writable") as error:
+            append(log, [record(g) for g in genomes(1, 5)], position=600)
+        one_line(error)
+
+
+def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(MopruneError, match="runs"):
+        EvaluationLog(tmp_path / "runs" / "log.sqlite")
+
+
+_DRIVER = """
+import os, random, signal, sys, time
+from pathlib import Path
+from moprune.algorithms import make
+from moprune.search import search
+from moprune.testing import ToyProblem
+
+class Slow(ToyProblem):
+    def values(self, X, splits=("search",)):
+        time.sleep(0.01)
+        return super().values(X, splits)
+
+def start(folder):
+    child = os.fork()  # imports take seconds; a fork has them already
+    if child == 0:
+        problem = Slow(20)
+        search(problem, make("nsga2", problem, pop_size=8), n_eval=240, seed=1, out=Path(folder))
+        os._exit(0)
+    return child
+
+rng, killed = random.Random(int(sys.argv[2])), 0
+broken, straight = f"{sys.argv[1]}/broken", f"{sys.argv[1]}/straight"
+for _ in range(5):
+    child = start(broken)
+    time.sleep(rng.uniform(0.02, 0.15))
+    os.kill(child, signal.SIGKILL)
+    killed += os.waitpid(child, 0)[1] == signal.SIGKILL
+print(killed, flush=True)
+for folder in (broken, straight):
+    print(os.waitpid(start(folder), 0)[1], flush=True)
+"""
+
+
+def rows(path):
+    """All rows of all tables of a log but the seconds."""
+    connection = sqlite3.connect(path)
+    content = [
+        connection.execute("SELECT * FROM meta ORDER BY key").fetchall(),
+        connection.execute(
+            'SELECT id, context, genome_sha256, genome, "values" FROM evaluation ORDER BY id'
+        ).fetchall(),
+        connection.execute("SELECT * FROM request ORDER BY stage, seed, position").fetchall(),
+    ]
+    connection.close()
+    return content
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_moment_a_run_resumes_to_the_same_bytes(tmp_path):
+    (tmp_path / "driver.py").write_text(_DRIVER)
+    finished = subprocess.run(
+        [sys.executable, str(tmp_path / "driver.py"), str(tmp_path), "1"],
+        capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, check=False,
+    )  # fmt: skip
+    killed, *exits = finished.stdout.split()
+    assert int(killed) >= 2, f"too few runs were killed: {finished.stderr}"
+    assert exits == ["0", "0"], finished.stderr
+    broken, straight = (rows(tmp_path / name / "log.sqlite") for name in ("broken", "straight"))
+    assert len(straight[2]) == 240
+    assert broken == straight
