@@ -23,7 +23,7 @@ _STYLE: Any = {
     "grid.alpha": 0.25,
     "font.size": 9,
     "legend.frameon": False,
-    "savefig.dpi": 200,
+    "figure.dpi": 200,
 }
 
 
@@ -93,4 +93,4 @@ def save(figure: Figure, path: Path) -> None:
 
 def _plain_metadata(path: Path) -> dict[str, Any]:
     # Without dates and versions the same figure is the same file.
-    return {"Software": None} if path.suffix == ".png" else {"CreationDate": None}
+    return {{".png": "Software", ".pdf": "CreationDate"}.get(path.suffix, "Date"): None}

@@ -40,4 +40,5 @@ def test_saved_pictures_are_whole_and_the_same_each_time(tmp_path, suffix):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
     if suffix == ".png":
         assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-        assert min(Image.open(tmp_path / "a.png").size) > 500
+        with Image.open(tmp_path / "a.png") as picture:
+            assert min(picture.size) > 500

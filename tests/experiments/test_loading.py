@@ -39,7 +39,7 @@ def test_every_key_is_explained():
 
 
 def test_the_page_of_keys_is_up_to_date():
-    page = (ROOT / "docs/experiments.md").read_text()
+    page = (ROOT / "docs/experiments.md").read_text().split("## Data")[0]
     listed = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
     assert listed == [row[0] for row in entries()]
 

@@ -75,16 +75,15 @@ def test_requests_repeat_genomes_and_history_does_not(tmp_path):
     with EvaluationLog(tmp_path / "log.sqlite") as log:
         append(log, [a, b])
         append(log, [c], position=2, generation=1, digests=[b.digest, c.digest, a.digest])
-        append(log, [], seed=2, digests=[c.digest])
+        append(log, [], seed=2, digests=[c.digest, a.digest, c.digest])  # evaluated earlier, in another order
         append(log, [], stage="random", digests=[b.digest])
     with EvaluationLog(tmp_path / "log.sqlite") as log:
         assert log.requests("search", 1) == [a.digest, b.digest, b.digest, c.digest, a.digest]
-        assert [log.count("search", 1), log.count("search", 2), log.count("random", 1), log.count("random", 2)] == [
-            5,
-            1,
-            1,
-            0,
-        ]
+        counts = [log.count(*each) for each in (("search", 1), ("search", 2), ("random", 1), ("random", 2))]
+        assert counts == [5, 3, 1, 0]
+        table, X = log.history("search", 2)
+        assert table["position"].tolist() == [0, 1]
+        assert (np.array([c.genome, a.genome]) == X).all()
         table, X = log.history("search", 1)
         assert table["position"].tolist() == [0, 1, 3]
         assert table["generation"].tolist() == [0, 0, 1]
