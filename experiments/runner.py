@@ -144,7 +144,7 @@ def _controls(config: ExperimentConfig, stages: Mapping[str, Run]) -> pd.DataFra
         tables.append(everything.assign(control="unpruned", solution=f"{run.seed}-unpruned", seed=run.seed))
     if "random" in stages:
         random = _assessed(stages["random"])
-        tables.append(random.assign(control="random masks", solution="r" + random["solution"]))
+        tables.append(random.assign(control="random masks"))
     if not tables:
         return pd.DataFrame(columns=["control", "solution", "seed"])
     table = pd.concat(tables, ignore_index=True)

@@ -79,17 +79,19 @@ class EvaluationLog:
 
     Args:
         path: the file, created if absent; None keeps the log in memory.
+        read_only: whether it is only looked at: without the lock, by as many processes as like.
 
     Raises:
         MopruneError: the file is damaged, of another format, in use by another process, or cannot be written.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, read_only: bool = False) -> None:
         self.path = path
-        self._lock = FileLock(f"{path}.lock") if path else None
+        self._read_only = read_only
+        self._lock = FileLock(f"{path}.lock") if path and not read_only else None
         self._connection: sqlite3.Connection | None = None
         with self._clear_errors():
-            if path:
+            if path and not read_only:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._acquire()
             try:
@@ -231,10 +233,14 @@ class EvaluationLog:
             ) from error
 
     def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path or ":memory:", isolation_level=None)
+        if self._read_only and self.path:
+            connection = sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro", uri=True)
+        else:
+            connection = sqlite3.connect(self.path or ":memory:", isolation_level=None)
         self._connection = connection
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = FULL")
+        if not self._read_only:
+            connection.execute("PRAGMA journal_mode = DELETE")
+            connection.execute("PRAGMA synchronous = FULL")
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if not tables:
             with self._transaction():

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
+from torch import nn
 
 from moprune.errors import MopruneError, UsageError
 from moprune.objectives import Objective, Outcome
@@ -71,6 +72,18 @@ class SearchProblem(Problem, ABC):
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome, as JSON-ready values."""
+
+    def network(self, genome: Genomes) -> nn.Module:  # noqa: ARG002 - a problem without networks has no use for it
+        """Returns the network a genome stands for, from preprocessed inputs to logits, on the CPU.
+
+        Raises:
+            UsageError: the problem has none.
+        """
+        raise UsageError(f"{type(self).__name__} makes no network of a genome")
+
+    def unit_names(self) -> list[str]:
+        """Returns a name for each variable of the genome."""
+        return [f"variable {i}" for i in range(self.n_var)]
 
     def values(self, X: Genomes, splits: Sequence[str] = ("search",)) -> NDArray[np.float64]:
         """Returns natural objective values, ``(n, len(splits), n_obj)`` float64, each a mean over repeats.

@@ -72,6 +72,11 @@ class Run:
     stage: str = "search"
     _memo: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
+    @property
+    def prefix(self) -> str:
+        """What the ids of its solutions begin with: ``1-`` for the search of seed 1, ``r1-`` for its random masks."""
+        return f"{'' if self.stage == 'search' else self.stage[0]}{self.seed}-"
+
     def history(self) -> pd.DataFrame:
         """Returns every genome evaluated, in order: ``solution``, ``generation`` and each objective.
 
@@ -104,7 +109,7 @@ class Run:
         """Returns the genome of a solution id, ``(n_var,)``."""
         rows = np.flatnonzero(self._load()[0]["solution"] == solution)
         if not len(rows):
-            raise UsageError(f"no solution {solution!r} in this run (ids look like {self.seed}-17)")
+            raise UsageError(f"no solution {solution!r} in this run (ids look like {self.prefix}17)")
         genome: Genomes = self.genomes()[rows[0]]
         return genome
 
@@ -114,7 +119,7 @@ class Run:
             natural = np.stack(list(logged["natural"])) if len(logged) else np.empty((0, self.problem.n_obj))
             table = pd.DataFrame(
                 {
-                    "solution": [f"{self.seed}-{p}" for p in logged["position"]],
+                    "solution": [f"{self.prefix}{p}" for p in logged["position"]],
                     "generation": logged["generation"],
                     "seconds": logged["seconds"],
                     **{f"{o.name}_search": natural[:, i] for i, o in enumerate(self.problem.objectives)},

@@ -154,6 +154,10 @@ class PruningProblem(SearchProblem):
         (head,) = self.heads(self.checked(genome))
         return with_head(self.extractor, head.module())
 
+    def unit_names(self) -> list[str]:
+        """Returns a name for each bit: ``feature 17``, ``hidden 1 neuron 3``."""
+        return self.encoding.unit_names()
+
     def _fit(self, X: Genomes, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
         return fit_heads(
             self.spec,
