@@ -18,7 +18,9 @@ from torch import nn
 from moprune.errors import MopruneError, UsageError
 from moprune.objectives import Objective, Outcome
 
-Genomes = NDArray[np.bool_] | NDArray[np.float64]
+Genomes = NDArray[Any]
+"""A population ``(n, n_var)`` or one genome ``(n_var,)``, bool or float64 as the problem says."""
+
 Self = TypeVar("Self", bound="SearchProblem")
 
 Outcomes = Mapping[str, Sequence[Outcome]]

@@ -29,6 +29,7 @@ import pickle
 import random
 import sys
 import tempfile
+import types
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -673,6 +674,11 @@ def _worker() -> ProcessPoolExecutor:
 def _import_file(name: str, path: str) -> None:
     if name in sys.modules or name == "__main__":
         return
+    parents = name.split(".")[:-1]
+    for depth in range(1, len(parents) + 1):  # pytest names a file after its folders, which need not be packages
+        package = types.ModuleType(".".join(parents[:depth]))
+        package.__path__ = []
+        sys.modules.setdefault(package.__name__, package)
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is not None and specification.loader is not None:
         module = importlib.util.module_from_spec(specification)

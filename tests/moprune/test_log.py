@@ -1,6 +1,5 @@
 """The evaluation log: exact, exclusive, and clear about everything that can be wrong with a file."""
 
-import multiprocessing
 import os
 import random
 import sqlite3
@@ -123,25 +122,26 @@ def test_a_claim_of_another_configuration_names_what_differs(tmp_path):
         log.claim(ours)
 
 
-def _hold(path, ready, release):
-    with EvaluationLog(path):
-        ready.set()
-        release.wait(30)
+HOLD = """
+import sys
+from pathlib import Path
+from moprune.log import EvaluationLog
+
+with EvaluationLog(Path(sys.argv[1])):
+    print("holding", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_one_process_at_a_time(tmp_path):
-    spawn, path = multiprocessing.get_context("spawn"), tmp_path / "log.sqlite"
-    ready, release = spawn.Event(), spawn.Event()
-    holder = spawn.Process(target=_hold, args=(path, ready, release))
-    holder.start()
-    assert ready.wait(30)
-    try:
+    path = tmp_path / "log.sqlite"
+    command = [sys.executable, "-c", HOLD, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "holding\n"
         with pytest.raises(MopruneError, match="in use by another process") as caught:
             EvaluationLog(path)
         assert caught.value.exit_status == 1
-    finally:
-        release.set()
-        holder.join(30)
+        holder.communicate()
     EvaluationLog(path).close()
 
 

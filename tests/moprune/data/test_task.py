@@ -156,7 +156,7 @@ def test_a_folder_becomes_a_task(animals, tmp_path):
 
 def test_pools_that_cannot_be_had(animals):
     for ood, message in (
-        ({"ood_search": ["nois"]}, "OOD pool or class 'nois' is not known; did you mean 'noise'"),
+        ({"ood_search": ["nois"]}, "OOD pool, class or existing path 'nois' is not known; did you mean 'noise'"),
         ({"ood_search": ["noise"], "ood_test": ["noise"]}, "asked for twice"),
         ({"ood_search": ["bee", "cat", "dog"]}, "leaves 1"),
     ):
