@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from moprune.errors import UsageError
@@ -32,7 +33,13 @@ def flops(network: nn.Module, example: Tensor) -> int:
     # The fused attention used in evaluation mode is one opaque operation, which the counter does not know.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with evaluating(network), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        # Likewise scaled_dot_product_attention: spelled out as matrix products it is counted by every torch.
+        with (
+            evaluating(network),
+            torch.no_grad(),
+            sdpa_kernel(SDPBackend.MATH),
+            FlopCounterMode(display=False) as counter,
+        ):
             network(example)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

@@ -1,0 +1,23 @@
+"""Packages that only some commands need: imported when asked for, with a line that says how to get them."""
+
+import importlib
+from typing import Any
+
+from moprune.errors import UsageError
+
+
+def require(module: str, extra: str) -> Any:
+    """Returns an optional package's module.
+
+    Args:
+        module: its import name, such as ``optuna`` or ``pyarrow.parquet``.
+        extra: the extra of moprune that installs it.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        # What is missing may be a package that the module itself needs; the extra brings that too.
+        raise UsageError(f"this needs {error.name}; install it with: pip install 'moprune[{extra}]'") from error
