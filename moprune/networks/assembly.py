@@ -23,7 +23,7 @@ class Assembled(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits ``(n, C)`` of preprocessed images."""
-        logits: Tensor = self.head(self._extractor(images))
+        logits: Tensor = self.head(self._extractor.forward(images))
         return logits
 
 

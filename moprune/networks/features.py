@@ -101,13 +101,18 @@ class FeatureExtractor:
         Raises:
             UsageError: the forward pass fails or never reaches the module, or that does not give one tensor.
         """
+        with torch.no_grad():
+            return self.forward(batch)
+
+    def forward(self, batch: Tensor) -> Tensor:
+        """Returns the features as a call does, with gradients where they are enabled."""
         if self.features is None:
             hook = self._module.register_forward_pre_hook(_stop_before)
         else:
             hook = self._module.register_forward_hook(_stop_after)
         kind = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), batch.dtype)
         try:
-            with evaluating(self.network), torch.no_grad():
+            with evaluating(self.network):
                 self.network(batch.to(device_of(self.network), kind))
         except _ReachedError as reached:
             found = reached.value
