@@ -16,13 +16,13 @@ from moprune.errors import UsageError
 Bits = NDArray[np.bool_]
 
 
-class SteadyStateGA(Algorithm):  # type: ignore[misc, unused-ignore]
+class SteadyStateGA(Algorithm):
     """Two parents, two children, and the best of children and worst two members stay (arXiv 2202.03844, section 4).
 
     The first parent is drawn at random; the second is, of three drawn at random, the one farthest from the first in
     Hamming distance (negative assortative mating). Uniform crossover makes two complementary children; each has one
-    random bit flipped with probability ``p_mutation``. Of two children and the two worst members the best two stay; ties
-    go to the genome with fewer bits on.
+    random bit flipped with probability ``p_mutation``. Of two children and the two worst members the best two stay;
+    ties go to the genome with fewer bits on.
 
     Args:
         pop_size: size of the population, >= 4.
@@ -30,6 +30,9 @@ class SteadyStateGA(Algorithm):  # type: ignore[misc, unused-ignore]
         candidates: genomes the second parent is chosen from, >= 1.
         sampling: the first population; by default masks of every density.
     """
+
+    pop: Any  # pymoo declares both as possibly None, which they are only before the run
+    random_state: Any
 
     def __init__(
         self,
