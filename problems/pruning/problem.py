@@ -17,6 +17,7 @@ from moprune.networks.assembly import with_head
 from moprune.networks.features import FeatureExtractor, cached_features
 from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
 from moprune.networks.preprocess import Preprocess
+from moprune.networks.slimming import slim
 from moprune.objectives import Objective, Outcome, resolve
 from moprune.population import Training, TrainingSet, fit_heads
 from moprune.problem import Genomes, Outcomes, SearchProblem
@@ -153,6 +154,15 @@ class PruningProblem(SearchProblem):
         """
         (head,) = self.heads(self.checked(genome))
         return with_head(self.extractor, head.module())
+
+    def slimmed(self, genome: Genomes) -> nn.Module:
+        """Returns :meth:`network` with the backbone's last channels that the head does not read cut out too.
+
+        Equal to it, and smaller where the backbone's end is of a known kind; see :mod:`moprune.networks.slimming`.
+        """
+        inputs = self.task.train.inputs
+        example = torch.stack([self.extractor.preprocess(inputs[i]) for i in range(min(4, len(inputs)))])
+        return slim(self.network(genome), example)
 
     def unit_names(self) -> list[str]:
         """Returns a name for each bit: ``feature 17``, ``hidden 1 neuron 3``."""
