@@ -1,6 +1,6 @@
 """What candidates predict on each split: what ensembles and comparisons are made of."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,18 +61,30 @@ class Members:
 
 
 def predict(
-    problem: SearchProblem, solutions: Sequence[str], genomes: Genomes, splits: Sequence[str] = ("select", "test")
+    problem: SearchProblem,
+    solutions: Sequence[str],
+    genomes: Genomes,
+    splits: Sequence[str] = ("select", "test"),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Members:
     """Trains the candidates again and returns them with their predictions; those that failed are left out.
+
+    Args:
+        problem: the problem they solve.
+        solutions: their ids, k of them.
+        genomes: ``(k, n_var)``.
+        splits: the splits to predict on.
+        progress: called with (candidates done, k) after each.
 
     Raises:
         UsageError: no candidate is given, or all failed.
     """
-    kept = [
-        (i, {split: each[split][0] for split in splits})
-        for i, each in enumerate(problem.outcomes(problem.checked(genomes), splits))
-        if all(each[split] for split in splits)
-    ]
+    kept = []
+    for i, each in enumerate(problem.outcomes(problem.checked(genomes), splits)):
+        if all(each[split] for split in splits):
+            kept.append((i, {split: each[split][0] for split in splits}))
+        if progress is not None:
+            progress(i + 1, len(solutions))
     if not kept:
         raise UsageError("no member is left to predict: none was given, or the training of all diverged")
     return Members(

@@ -3,12 +3,17 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from experiments.runner import Result
+from experiments.commands.compare import compare
+from experiments.commands.ensemble import ensemble
+from experiments.commands.explain import explain
+from experiments.commands.export import export
+from experiments.commands.plot import plot
+from experiments.commands.report import report
+from experiments.commands.show import show
 
 app = typer.Typer(
     name="moprune",
@@ -20,8 +25,6 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measure moprune against the naive way, in one run.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
-
-RunFolderArgument = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")]
 
 
 def _version(shown: bool) -> None:
@@ -107,32 +110,13 @@ def keys() -> None:
     Console().print(table, markup=False)
 
 
-@app.command()
-def show(
-    folder: RunFolderArgument,
-    rows: Annotated[int, typer.Option(min=1, help="Front members to show at most.")] = 20,
-    all_rows: Annotated[bool, typer.Option("--all", help="Show every front member.")] = False,
-) -> None:
-    """Show the front of a finished run, with its controls, as tables."""
-    from experiments.summary import print_result
-
-    print_result(_load(folder), rows=None if all_rows else rows)
-
-
-@app.command()
-def plot(
-    folder: RunFolderArgument,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [default: RUN/figures].")] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF instead of PNG.")] = False,
-) -> None:
-    """Draw the front of a finished run with its controls, on the search split and on test."""
-    from experiments.runner import draw
-    from moprune.objectives import resolve
-
-    result = _load(folder)
-    suffix = ".pdf" if pdf else ".png"
-    for path in draw(result, resolve(result.config.resolved_objectives()), out or result.folder.figures, suffix):
-        typer.echo(path)
+app.command()(show)
+app.command()(plot)
+app.command()(compare)
+app.command()(explain)
+app.command()(export)
+app.command()(ensemble)
+app.command()(report)
 
 
 @bench.command()
@@ -159,10 +143,3 @@ def heads(
     typer.echo(table(result))
     if json_file is not None:
         write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-
-
-def _load(folder: Path) -> "Result":
-    from experiments.run_folder import open_finished
-    from experiments.runner import load_result
-
-    return load_result(open_finished(folder))

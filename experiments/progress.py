@@ -69,6 +69,10 @@ class LiveProgress:
             f"best of each so far: {best}{volume}",
         )
 
+    def working(self, what: str, done: int, total: int, unit: str) -> None:
+        """Shows how far some other work is."""
+        self._show(what, done, total, unit)
+
     def assessing(self, what: str) -> None:
         """Shows that front members are being retrained and scored on every split."""
         self._speak(f"retraining the fronts and scoring them on every split, {what}")

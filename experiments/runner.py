@@ -8,16 +8,16 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from analysis import plots
 from analysis.fronts import SPLITS, choose, front_hypervolume
 from experiments.build import build_problem
 from experiments.config import ExperimentConfig
 from experiments.environment import environment
+from experiments.pictures import draw
 from experiments.run_folder import RunFolder
 from moprune.algorithms import RandomSearch, make
 from moprune.errors import MopruneError
 from moprune.log import EvaluationLog
-from moprune.objectives import Objective
+from moprune.objectives import Objective, resolve
 from moprune.search import Progress, Run, search
 from problems.pruning import PruningProblem
 
@@ -53,6 +53,12 @@ class Result:
     controls: pd.DataFrame
     summary: Mapping[str, Any]
 
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """The objectives, with the spans that counts (units, parameters) had in the problem."""
+        largest = {name: each["worst"] for name, each in self.summary["objectives"].items() if "worst" in each}
+        return resolve(self.config.resolved_objectives(), largest)
+
 
 def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Result:
     """Runs an experiment in a folder, goes on with an interrupted one, or loads a finished one.
@@ -82,7 +88,7 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     folder.write_table("front.csv", front)
     folder.write_table("controls.csv", control)
     result = Result(folder, config, front, control, summary)
-    draw(result, problem.objectives, folder.figures)
+    draw(result, folder.figures)
     folder.write_json("summary.json", summary)
     return result
 
@@ -96,21 +102,6 @@ def load_result(folder: RunFolder) -> Result:
         folder, config, folder.read_table("front.csv"), folder.read_table("controls.csv"),
         folder.read_json("summary.json"),
     )  # fmt: skip
-
-
-def draw(result: Result, objectives: tuple[Objective, ...], folder: Path, suffix: str = ".png") -> list[Path]:
-    """Draws the front with its controls on the search split and on test; returns the files."""
-    chosen = [seed["chosen"] for seed in result.summary["seeds"].values()]
-    controls = {str(name): points for name, points in result.controls.groupby("control", sort=True)}
-    paths = []
-    for split in ("search", "test"):
-        paths.append(folder / f"front_{split}{suffix}")
-        figure = plots.front(
-            result.front, objectives, split=split, controls=controls, chosen=chosen,
-            title=f"{result.config.description or result.config.data.source}: {split} split",
-        )  # fmt: skip
-        plots.save(figure, paths[-1])
-    return paths
 
 
 def _search_seed(
@@ -199,7 +190,7 @@ def _summary(
         "choice": "least active_fraction within one standard error of the least error on select"
         if ruled
         else f"least {names[0]} on select",
-        "objectives": {o.name: {"unit": o.unit, "minimise": o.minimise} for o in problem.objectives},
+        "objectives": {o.name: {"unit": o.unit, "minimise": o.minimise, "worst": o.worst} for o in problem.objectives},
         "images": problem.task.sizes(),
         "test_opened": log.meta("test_opened"),
         "seeds": seeds,

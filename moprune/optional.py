@@ -20,4 +20,5 @@ def require(module: str, extra: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         # What is missing may be a package that the module itself needs; the extra brings that too.
-        raise UsageError(f"this needs {error.name}; install it with: pip install 'moprune[{extra}]'") from error
+        missing = error.name or module
+        raise UsageError(f"this needs {missing}; install it with: pip install 'moprune[{extra}]'") from error

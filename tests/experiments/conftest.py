@@ -1,5 +1,7 @@
 import pytest
 
+from experiments.main import main
+
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory):
@@ -9,13 +11,27 @@ def cache(tmp_path_factory):
         yield
 
 
+SMALL = {
+    "search.n_eval": "80",
+    "search.pop_size": "20",
+    "pruning.hidden": "[8]",
+    "pruning.training.epochs": "3",
+}
+
+
 @pytest.fixture
 def small():
     """Overrides that make the quickstart a run of a second."""
-    settings = {
-        "search.n_eval": "80",
-        "search.pop_size": "20",
-        "pruning.hidden": "[8]",
-        "pruning.training.epochs": "3",
-    }
+    return _sets(SMALL)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, cache):
+    """The folder of a finished quickstart of three seeds; not to be written to."""
+    folder = tmp_path_factory.mktemp("finished") / "tiny"
+    assert main(["run", "quickstart", "--out", str(folder), "--seeds", "1,2,3", *_sets(SMALL)]) == 0
+    return folder
+
+
+def _sets(settings):
     return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

@@ -29,7 +29,9 @@ def test_a_run_writes_the_folder_and_repeats_itself(tmp_path, small, capsys):
     assert {
         "experiment.yaml", "environment.json", "log.sqlite", "front.csv", "controls.csv", "summary.json", "figures",
     } <= names  # fmt: skip
-    assert {path.name for path in (tmp_path / "a/figures").iterdir()} == {"front_search.png", "front_test.png"}
+    assert {path.name for path in (tmp_path / "a/figures").iterdir()} == {
+        "front_search.png", "front_test.png", "search_to_test.png", "hypervolume_history.png",
+    }  # fmt: skip
     assert run(tmp_path / "b", small, "--seeds", "1,2") == 0
     assert (tmp_path / "a/front.csv").read_bytes() == (tmp_path / "b/front.csv").read_bytes()
 

@@ -1,0 +1,144 @@
+"""The points of a report: front members and controls with their values, their masks, and when they were found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.fronts import SPLITS, matrix
+from analysis.indicators import sources
+from analysis.report.sources import STAGES, UNPRUNED, FinishedFiles
+from moprune.fronts import nondominated
+from moprune.log import EvaluationLog
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of units that the genome covers.
+
+    Attributes:
+        name: in words.
+        width: its units.
+        shared: whether a unit is the same thing in every seed: features are, hidden neurons start from each seed's
+            own weights.
+    """
+
+    name: str
+    width: int
+    shared: bool
+
+
+@dataclass(frozen=True)
+class Point:
+    """A member of a front, or a control.
+
+    Attributes:
+        id: the solution id.
+        seed: its run seed.
+        group: ``search``, or the name of a control.
+        generation: the generation it was found in, from 0; None where it was not searched for.
+        evaluation: how many evaluations had been asked for when it was found, itself included.
+        mask: its bits in hexadecimal, see :func:`hex_of`; None where the genome is not a mask.
+        kept: units kept in each layer.
+        values: split -> objectives in order, natural units.
+        chosen: whether the rule of choice takes it; there is no choice where there is one point.
+        holds: whether it is still non-dominated among its front on the test split.
+    """
+
+    id: str
+    seed: int
+    group: str
+    generation: int | None
+    evaluation: int | None
+    mask: str | None
+    kept: list[int]
+    values: dict[str, list[float]]
+    chosen: bool
+    holds: bool
+
+    def bits(self, length: int) -> NDArray[np.bool_]:
+        """Returns the mask as so many bits; the inverse of :func:`hex_of`."""
+        packed = np.frombuffer(bytes.fromhex(self.mask or ""), dtype=np.uint8)
+        return np.unpackbits(packed, count=length).astype(bool)
+
+
+def hex_of(mask: NDArray[np.bool_]) -> str:
+    """Returns a mask's bits in hexadecimal, the first bit most significant, filled up with zeros to whole bytes."""
+    return np.packbits(mask).tobytes().hex()
+
+
+def points(run: FinishedFiles) -> tuple[list[Point], list[Layer]]:
+    """Returns every point of the run and the layers their masks cover (none where genomes are not masks)."""
+    chosen = {values["solution"] for entry in run.summary["seeds"].values() for values in entry["test"].values()}
+    layers: list[Layer] = []
+    found: list[Point] = []
+    genome: NDArray[Any] | None
+    for group, table in sources(run.front, run.controls).items():
+        for seed in run.seeds:
+            rows = table[table["seed"] == seed]
+            places = _places(run.log, group, seed, rows["solution"])
+            layers = layers or _layers(run.log, places)
+            for row, held in zip(rows.to_dict("records"), _undominated(rows, run), strict=True):
+                generation, evaluation, genome = places.get(row["solution"], _NOWHERE)
+                if group == UNPRUNED:
+                    genome = np.ones(sum(layer.width for layer in layers), dtype=bool)
+                mask = genome if layers else None
+                values = {split: [float(row[f"{o.name}_{split}"]) for o in run.objectives] for split in SPLITS}
+                found.append(
+                    Point(
+                        id=row["solution"], seed=seed, group=group, generation=generation, evaluation=evaluation,
+                        mask=None if mask is None else hex_of(mask), kept=[] if mask is None else _kept(mask, layers),
+                        values=values, chosen=row["solution"] in chosen and group != UNPRUNED, holds=bool(held),
+                    )
+                )  # fmt: skip
+    return found, layers
+
+
+def _undominated(rows: pd.DataFrame, run: FinishedFiles) -> list[bool]:
+    """Returns which rows no other of them dominates on test; equal rows do not dominate each other."""
+    F = matrix(rows, run.objectives, "test")
+    best = {row.tobytes() for row in F[nondominated(F)]}
+    return [row.tobytes() in best for row in F]
+
+
+Place = tuple[int, int, NDArray[Any]]
+"""Generation, evaluation and genome of a solution."""
+
+
+_NOWHERE = (None, None, None)
+
+
+def _places(log: EvaluationLog, group: str, seed: int, wanted: pd.Series) -> dict[str, Place]:
+    """Returns where solutions lie in the log, by their id, which ends in their position there."""
+    if group not in STAGES:
+        return {}
+    ids = {int(solution.rpartition("-")[2]): solution for solution in wanted}
+    history, genomes = log.history(STAGES[group], seed)
+    return {
+        ids[position]: (int(generation), int(position) + 1, genome)
+        for position, generation, genome in zip(history["position"], history["generation"], genomes, strict=True)
+        if position in ids
+    }
+
+
+def _layers(log: EvaluationLog, places: dict[str, Place]) -> list[Layer]:
+    """Returns the layers a mask covers: as the log's problem says, else one of the genome's length."""
+    genome = next((genome for _, _, genome in places.values()), None)
+    if genome is None or genome.dtype != np.bool_:
+        return []
+    problem = (log.meta("fingerprint") or {}).get("problem", {})
+    if {"head", "layers"} <= problem.keys():
+        widths = [problem["head"]["features"], *problem["head"]["hidden"]]
+        names = ["features", *(f"hidden layer {i}" for i in range(1, len(widths)))]
+        layers = [Layer(names[i], int(widths[i]), shared=i == 0) for i in problem["layers"]]
+        if sum(layer.width for layer in layers) == len(genome):
+            return layers
+    return [Layer("genome", len(genome), shared=True)]
+
+
+def _kept(genome: NDArray[np.bool_], layers: Sequence[Layer]) -> list[int]:
+    ends = np.cumsum([layer.width for layer in layers])[:-1]
+    return [int(part.sum()) for part in np.split(genome, ends)]

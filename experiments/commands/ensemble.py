@@ -1,0 +1,184 @@
+"""``moprune ensemble``: does an ensemble of front members help, against single ones and against controls?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+    from experiments.finished import FinishedRun
+    from experiments.progress import LiveProgress
+
+TEST_READ = "test was read once more by this command, after every choice had been made on select"
+
+
+def ensemble(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
+    size: Annotated[int, typer.Option(min=1, help="Votes of an ensemble and of its controls.")] = 5,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="S", help="Only this run seed. Repeatable [default: all].")
+    ] = None,
+    method: Annotated[str, typer.Option(help="best_k, greedy, diverse, front, windows or all.")] = "all",
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write the ensemble best on select as one network.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and picture [default: RUN].")] = None,
+) -> None:
+    """Ensembles of front members against single members, unpruned heads and random masks of the same number."""
+    import pandas as pd
+
+    from analysis import plots
+    from analysis.ensembles import METHODS, choose_method
+    from analysis.ensembles.verdict import findings, rivals
+    from experiments.finished import opened
+    from experiments.progress import LiveProgress
+    from experiments.run_folder import RunFolder
+    from moprune.errors import UsageError, not_one_of
+
+    if method not in (*METHODS, "all"):
+        raise not_one_of("method", method, (*METHODS, "all"))
+    if method == "windows" and export is not None:
+        raise UsageError("--export: windows vote by majority, which has no probabilities; choose another --method")
+    methods = METHODS if method == "all" else (method,)
+    with LiveProgress() as progress, opened(folder, progress.features) as run:
+        seeds = list(dict.fromkeys(seed or run.seeds))
+        for each in seeds:
+            if each not in run.seeds:
+                raise not_one_of("seed", each, map(str, run.seeds))
+        detector = _detector(run)
+        table = pd.concat(
+            [_compared(run, each, size, methods, detector, progress) for each in seeds], ignore_index=True
+        )
+        chosen = choose_method(table)
+        if export is not None:
+            _export(run, table[table["ensemble"] == chosen], export, progress)
+        progress.stop()
+        said = findings(table, run.result.summary["images"]["test"])
+        notes = _notes(table, size)
+        target = RunFolder(out or run.result.folder.path)
+        target.write_table("ensembles.csv", table)
+        summary: dict[str, Any] = {
+            "size": size,
+            "methods": list(methods),
+            "detector": detector,
+            "chosen": chosen,
+            "rivals": [vars(rival) for rival in rivals(table, chosen)],
+            "test_read": TEST_READ,
+            "findings": said,
+        }
+        target.write_json("ensembles.json", summary)
+        plots.save(plots.ensemble(table), target.figures / "ensembles.png")
+    _print(table, [*said, *notes])
+    typer.echo(f"\nFiles: {target.path / 'ensembles.csv'}, {target.figures / 'ensembles.png'}")
+    if export is not None:
+        typer.echo(f"Exported {chosen}: {export} (load it with analysis.ensembles.load_ensemble)")
+
+
+def _compared(
+    run: "FinishedRun", seed: int, size: int, methods: tuple[str, ...], detector: str, progress: "LiveProgress"
+) -> "pd.DataFrame":
+    from analysis.ensembles import compare_ensembles, make_controls
+
+    def observe(what: str, done: int, total: int) -> None:
+        progress.working(f"seed {seed}, {what}", done, total, "heads trained again")
+
+    front = run.result.front
+    solutions = front[front["seed"] == seed]["solution"].tolist()
+    pool = _predicted(run, seed, solutions, observe)
+    random = run.search(seed, "random") if "random" in run.result.config.controls else None
+    controls = make_controls(random, pool.problem, min(size, len(pool)), observe)
+    return compare_ensembles(pool, seed=seed, controls=controls, size=size, methods=methods, detector=detector)
+
+
+def _predicted(run: "FinishedRun", seed: int, solutions: list[str], observe: Any) -> Any:
+    from analysis.members import predict
+
+    return predict(
+        run.problem(seed),
+        solutions,
+        run.genomes(solutions),
+        progress=lambda done, total: observe("front of the search", done, total),
+    )
+
+
+def _export(run: "FinishedRun", rows: "pd.DataFrame", folder: Path, progress: "LiveProgress") -> None:
+    """Writes the chosen ensemble of each seed; of several into a folder each."""
+    import numpy as np
+
+    from analysis.ensembles import save_ensemble
+    from analysis.members import Members
+
+    for row in rows.to_dict("records"):
+        seed, solutions = int(row["seed"]), str(row["solutions"]).split()
+        progress.working(f"export of seed {seed}", 0, 1, "ensembles")
+        members = Members(run.problem(seed), tuple(solutions), np.asarray(run.genomes(solutions)), {})
+        measured = {name: value for name, value in row.items() if str(name).endswith(("_select", "_test"))}
+        notes = {
+            "ensemble": row["ensemble"],
+            "seed": seed,
+            "network": run.result.config.network.model_dump(mode="json"),
+            "measured": measured,
+        }
+        save_ensemble(members, folder if len(rows) == 1 else folder / f"seed-{seed}", notes)
+
+
+def _detector(run: "FinishedRun") -> str:
+    """Returns the OOD detector of the run's first objective that has one."""
+    given = [each.detector for each in run.result.config.objectives if each.name.startswith("ood_")]
+    return (given[0] if given else None) or "energy"
+
+
+def _notes(table: "pd.DataFrame", size: int) -> list[str]:
+    notes = [
+        "No two front members keep the same units, so their weights cannot be averaged into one head (a soup).",
+        f"Members and method were chosen on select; {TEST_READ}.",
+    ]
+    smallest = int(table[table["ensemble"] == "unpruned heads"]["members"].min())
+    if smallest < size:
+        notes.insert(0, f"A front has {smallest} members only: ensembles and controls of its seed have no more votes.")
+    return notes
+
+
+def _print(table: "pd.DataFrame", sentences: list[str]) -> None:
+    from rich.console import Console
+
+    console = Console()
+    console.print(_shown(table))
+    for sentence in sentences:
+        console.print(sentence, highlight=False, soft_wrap=True)
+
+
+def _shown(table: "pd.DataFrame") -> "Table":
+    import math
+
+    from rich.box import SIMPLE
+    from rich.table import Table
+
+    from analysis.ensembles.verdict import means
+
+    seeds = table["seed"].nunique()
+    over = f"mean±sd over {seeds} seeds" if seeds > 1 else f"seed {table['seed'].iloc[0]}"
+    title = f"On the test split, {over}"
+    shown = Table(title=title, title_justify="left", box=SIMPLE, padding=0, show_edge=False)
+    shown.add_column("", no_wrap=True)
+    columns = [("distinct", "distinct\nheads", 1.0), ("parameters", "weights\n[1000]", 1e-3)]
+    measures = [("error_test", "error\n[%]", 100, 2), ("nll_test", "NLL\n[nats]", 1, 3)]
+    if "ood_auroc_test" in table:
+        measures.append(("ood_auroc_test", "OOD\nAUROC", 1, 3))
+    for each in (*columns, *measures):
+        shown.add_column(str(each[1]), justify="right", vertical="bottom", no_wrap=True)
+    last = None
+    for name, row in means(table).iterrows():
+        cells = [f"{row[column] * factor:.3g}" for column, _, factor in columns]
+        for column, _, factor, digits in measures:
+            value, spread = row[column] * factor, row[f"{column}_sd"] * factor
+            text = "" if math.isnan(value) else f"{value:.{digits}f}"
+            cells.append(text if math.isnan(spread) or not text else f"{text}±{spread:.{digits}f}")
+        if last is not None and last != row["kind"]:
+            shown.add_section()
+        last = row["kind"]
+        shown.add_row(str(name), *cells)
+    return shown

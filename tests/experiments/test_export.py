@@ -1,0 +1,203 @@
+"""``moprune export``: what is written is read back by the programs it is for, and equals the log."""
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments.evaluations import evaluations
+from experiments.finished import opened
+from experiments.main import main
+from moprune.errors import UsageError
+from moprune.networks import DigitsNet, build
+from moprune.networks.assembly import with_head
+from moprune.networks.features import FeatureExtractor
+from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
+from moprune.networks.saved import load_network, save_network
+from moprune.optional import require
+
+
+@pytest.fixture(scope="module")
+def logged(finished_run):
+    """What the log holds, put together without the code under test."""
+    rows = []
+    with opened(finished_run) as run:
+        for seed in (1, 2, 3):
+            for stage, prefix in (("search", ""), ("random", "r")):
+                history, genomes = run.log.history(stage, seed)
+                for record, genome in zip(history.to_dict("records"), genomes, strict=True):
+                    rows.append(
+                        {"solution": f"{prefix}{seed}-{record['position']}", "seed": seed, "stage": stage,
+                         "generation": record["generation"], "seconds": record["seconds"],
+                         "values": record["natural"].tolist(), "bits_on": int(genome.sum()),
+                         "share_on": genome.mean()}
+                    )  # fmt: skip
+    return rows
+
+
+def check(table, logged, finished_run):
+    assert len(table) == len(logged)
+    for name in ("solution", "seed", "stage", "generation", "seconds", "bits_on", "share_on"):
+        assert table[name].tolist() == [row[name] for row in logged], name
+    objectives = [f"{name}_search" for name in ("error", "active_fraction", "ood_auroc")]
+    assert table[objectives].to_numpy().tolist() == [row["values"] for row in logged]
+    assert table["share_on_features"].tolist() == table["share_on"].tolist()
+    front = pd.read_csv(finished_run / "front.csv").set_index("solution")
+    members = table[table["on_front"] & (table["stage"] == "search")].set_index("solution")
+    assert set(members.index) == set(front.index)
+    for column in ("error_select", "error_test", "ood_auroc_test"):
+        np.testing.assert_allclose(members[column], front.loc[members.index, column], rtol=1e-12)
+    assert table.loc[~table["on_front"], "error_test"].isna().all()
+
+
+def test_csv_equals_the_log(finished_run, logged, tmp_path, capsys):
+    path = tmp_path / "all.csv"
+    assert main(["export", str(finished_run), "--format", "csv", "--out", str(path)]) == 0
+    assert capsys.readouterr().out.strip() == str(path)
+    table = pd.read_csv(path, dtype={"solution": str})
+    # Python reads numbers to the last bit; pandas before 3 does not.
+    exact = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for name in table.columns:
+        if table[name].dtype == float:
+            table[name] = [float(text or "nan") for text in exact[name]]
+    check(table, logged, finished_run)
+
+
+def test_parquet_equals_the_log(finished_run, logged, tmp_path):
+    path = tmp_path / "all.parquet"
+    assert main(["export", str(finished_run), "--format", "parquet", "--out", str(path)]) == 0
+    check(pd.read_parquet(path), logged, finished_run)
+
+
+def test_neither_data_nor_network_are_opened_for_tables(finished_run, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("opened")
+
+    monkeypatch.setattr("experiments.finished.build_problem", refuse)
+    with opened(finished_run) as run:
+        assert len(evaluations(run))
+
+
+def test_optuna_reads_the_studies(finished_run, logged, tmp_path, capsys):
+    import optuna
+
+    path = tmp_path / "studies.journal"
+    assert main(["export", str(finished_run), "--format", "optuna", "--out", str(path)]) == 0
+    assert "6 studies" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+    names = optuna.get_all_study_names(storage)
+    assert names[:2] == ["tiny: search, seed 1", "tiny: random, seed 1"]
+    study = optuna.load_study(study_name=names[2], storage=storage)
+    assert [d.name for d in study.directions] == ["MINIMIZE", "MINIMIZE", "MAXIMIZE"]
+    assert study.metric_names == ["error", "active_fraction", "ood_auroc"]
+    rows = [row for row in logged if (row["seed"], row["stage"]) == (2, "search")]
+    assert [trial.values for trial in study.trials] == [row["values"] for row in rows]
+    assert [trial.params for trial in study.trials] == [{"share_on": row["share_on"]} for row in rows]
+    attributes = [trial.user_attrs for trial in study.trials]
+    assert [a["solution"] for a in attributes] == [row["solution"] for row in rows]
+    assert {(a["seed"], a["stage"]) for a in attributes} == {(2, "search")}
+    front = {a["solution"] for a in attributes if a["on_front"]}
+    assert {trial.user_attrs["solution"] for trial in study.best_trials} >= front
+    assert all(("error_test" in a) == a["on_front"] for a in attributes)
+
+
+def test_each_layer_of_the_genome_has_its_share(tmp_path, small):
+    import optuna
+
+    folder = tmp_path / "units"
+    more = ["--set", "pruning.encoding=units", "--set", "search.n_eval=20", "--set", "controls=[unpruned]"]
+    assert main(["run", "quickstart", "--out", str(folder), *small, *more]) == 0
+    with opened(folder) as run:
+        table, (_, genomes) = evaluations(run), run.log.history("search", 1)
+    assert genomes.shape[1] == 128 + 8
+    assert table["share_on_features"].tolist() == genomes[:, :128].mean(axis=1).tolist()
+    assert table["share_on_hidden_1"].tolist() == genomes[:, 128:].mean(axis=1).tolist()
+    assert main(["export", str(folder), "--format", "optuna"]) == 0
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "exported/optuna.journal"))
+    study = optuna.load_study(study_name="units: search, seed 1", storage=optuna.storages.JournalStorage(backend))
+    assert set(study.trials[0].params) == {"share_on", "share_on_features", "share_on_hidden_1"}
+
+
+def test_a_network_is_read_back_with_the_same_logits(finished_run, tmp_path, capsys):
+    summary = json.loads((finished_run / "summary.json").read_text())
+    solution = summary["seeds"]["2"]["chosen"]
+    path = tmp_path / "member.safetensors"
+    command = ["export", str(finished_run), "--format", "state-dict", "--solution", solution, "--out", str(path)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.split() == [str(path), str(path.with_suffix(".json"))]
+    description = json.loads(path.with_suffix(".json").read_text())
+    assert (description["solution"], description["seed"], description["classes"]) == (solution, 2, ["5", "6", "7", "8"])
+    assert description["objectives"]["error"]["test"] == summary["seeds"]["2"]["test"]["search"]["error"]
+    images = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with opened(finished_run) as run:
+        network = run.problem(2).network(run.genomes([solution])[0])
+    assert torch.equal(load_network(path, DigitsNet(5, seed=9))(images), network(images))
+    assert path.stat().st_mode == path.with_suffix(".json").stat().st_mode
+
+
+def test_the_chosen_member_of_the_first_seed_is_the_default(finished_run):
+    chosen = json.loads((finished_run / "summary.json").read_text())["seeds"]["1"]["chosen"]
+    try:
+        assert main(["export", str(finished_run), "--format", "state-dict"]) == 0
+        assert (finished_run / "exported" / f"{chosen}.safetensors").is_file()
+    finally:
+        shutil.rmtree(finished_run / "exported", ignore_errors=True)
+
+
+@pytest.mark.parametrize("features", [None, "layer3"])
+@pytest.mark.parametrize(("hidden", "widths"), [((), (5,)), ((6, 4), (10, 3, 4)), ((6,), (0, 0))])
+def test_heads_of_every_shape_and_place_are_read_back(tmp_path, features, hidden, widths):
+    backbone = build("cifar_resnet20", seed=1)
+    extractor = FeatureExtractor(backbone, features=features)
+    spec = HeadSpec(64, hidden, 3, activation="tanh", hidden_bias=True)
+    masks = tuple(torch.arange(size) < width for size, width in zip(spec.units, widths, strict=True))
+    weights = initial_weights(spec, 0).compact(masks)
+    network = with_head(extractor, TrainedHead(spec, masks[0].nonzero()[:, 0], weights, epochs=1).module())
+    path = tmp_path / "net.safetensors"
+    save_network(network, path, extractor=extractor, spec=spec, widths=widths, classes=["a", "b", "c"])
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(load_network(path, build("cifar_resnet20", seed=2))(images), network(images))
+
+
+def test_broken_exports_are_refused(tmp_path):
+    with pytest.raises(UsageError, match="describes no saved network"):
+        load_network(tmp_path / "none.safetensors", DigitsNet(5))
+    (tmp_path / "x.json").write_text('{"format": 2}')
+    with pytest.raises(UsageError, match="another version"):
+        load_network(tmp_path / "x.safetensors", DigitsNet(5))
+
+
+def test_mistakes_are_one_line(finished_run, tmp_path, capsys):
+    for options, message in (
+        (["--format", "csv", "--solution", "1-3"], "--solution goes with --format state-dict"),
+        (["--format", "state-dict", "--solution", "9-3"], "no solution '9-3'"),
+        (["--format", "state-dict", "--out", "net.pt"], "written as .safetensors"),
+    ):
+        assert main(["export", str(finished_run), *options]) == 2
+        error = capsys.readouterr().err
+        assert error.count("moprune: error") == 1
+        assert message in error
+    assert main(["export", str(tmp_path), "--format", "csv"]) == 2
+
+
+@pytest.mark.parametrize(("form", "module"), [("parquet", "pyarrow"), ("optuna", "optuna")])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(finished_run, monkeypatch, capsys, form, module):
+    def missing(name):
+        raise ModuleNotFoundError(name=name)
+
+    monkeypatch.setattr("moprune.optional.importlib", SimpleNamespace(import_module=missing))
+    assert main(["export", str(finished_run), "--format", form, "--out", "nowhere/x"]) == 2
+    error = capsys.readouterr().err
+    assert f"this needs {module}; install it with: pip install 'moprune[{form}]'" in error
+
+
+def test_require_returns_the_module():
+    assert require("json", "parquet") is json
+    with pytest.raises(UsageError, match=r"this needs no_such_package; .*moprune\[optuna\]"):
+        require("no_such_package", "optuna")
