@@ -39,7 +39,7 @@ class Curve:
 class Difference:
     """Two groups compared over the seeds, for a figure: per-seed differences and what the test says of them.
 
-    ``better`` is True where the search is shown to be better, False where worse, None where nothing is shown.
+    ``verdict`` is that of :class:`analysis.statistics.Comparison`: of the search, as ``better``.
     """
 
     label: str
@@ -49,7 +49,7 @@ class Difference:
     median: float
     low: float | None
     high: float | None
-    better: bool | None
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def comparisons(run: FinishedFiles) -> tuple[list[Difference], list[str]]:
         differences.append(
             Difference(
                 label, against, minimise, (wide[SEARCH] - wide[against]).tolist(), each.difference, low, high,
-                {"better": True, "worse": False}.get(each.verdict),
+                each.verdict,
             )
         )  # fmt: skip
     return differences, [each.sentence() for each in tested]

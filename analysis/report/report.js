@@ -10,6 +10,7 @@
   const SVG = "http://www.w3.org/2000/svg";
   const REACH = 18; // pixels within which a pointer finds a point
   const STYLES = { search: "search", "random masks": "random", unpruned: "unpruned" };
+  const VERDICTS = { better: "search better", worse: "search worse", "no difference": "no difference shown", equal: "equal in every seed", "too few": "too few seeds to tell" };
   const SHAPES = {
     search: "M4.2 0A4.2 4.2 0 1 1-4.2 0A4.2 4.2 0 1 1 4.2 0Z",
     random: "M0-4.6L4.4 3.4H-4.4Z",
@@ -837,7 +838,7 @@
     const rows = data.differences;
     drawing("differences", (box, width) => {
       const narrow = width < 620;
-      const [row, top] = [narrow ? 58 : 40, 30];
+      const [row, top] = [narrow ? 72 : 40, 30];
       const left = narrow ? 16 : 230;
       const right = narrow ? 16 : 150;
       const middle = (left + width - right) / 2;
@@ -846,17 +847,18 @@
       const picture = canvas(width, height, { role: "img", "aria-label": "Differences between the search and its controls, seed by seed; the sentences below say the same" });
       picture.append(svg("text", { x: middle - 10, y: 18, "text-anchor": "end" }, "\u2190 control better"), svg("text", { x: middle + 10, y: 18 }, "search better \u2192"));
       rows.forEach((each, i) => {
-        const y = top + i * row + (narrow ? 34 : 20);
+        const y = top + i * row + (narrow ? 48 : 20);
         const sign = each.minimise ? -1 : 1;
         const widest = Math.max(1e-9, ...[...each.values, each.low || 0, each.high || 0].map(Math.abs));
         const sx = linear(-widest, widest, middle - half + 8, middle + half - 8);
-        const verdict = each.better === true ? "search better" : each.better === false ? "search worse" : "no difference shown";
+        const shown = each.verdict === "better" || each.verdict === "worse";
+        const verdict = VERDICTS[each.verdict];
         picture.append(
           svg("path", { class: "grid", d: `M${left} ${y}H${width - right}` }),
           svg("path", { class: "zero", d: `M${middle} ${y - 13}V${y + 13}` }),
-          svg("text", { class: "strong", x: narrow ? 16 : left - 12, y: narrow ? y - 19 : y, "text-anchor": narrow ? "start" : "end" }, narrow ? `${each.label}, against ${each.against}` : each.label),
-          narrow ? "" : svg("text", { x: left - 12, y: y + 14, "text-anchor": "end" }, `against ${each.against}`),
-          svg("text", { class: each.better === null ? "" : "strong", x: width - (narrow ? 16 : right - 12), y: narrow ? y - 19 : y, "text-anchor": narrow ? "end" : "start" }, verdict),
+          svg("text", { class: "strong", x: narrow ? 16 : left - 12, y: narrow ? y - 33 : y, "text-anchor": narrow ? "start" : "end" }, each.label),
+          svg("text", { x: narrow ? 16 : left - 12, y: narrow ? y - 19 : y + 14, "text-anchor": narrow ? "start" : "end" }, `against ${each.against}`),
+          svg("text", { class: shown ? "strong" : "", x: width - (narrow ? 16 : right - 12), y: narrow ? y - 19 : y, "text-anchor": narrow ? "end" : "start" }, verdict),
           narrow ? "" : svg("text", { x: width - right + 12, y: y + 14 }, `range \u00b1${Number(widest.toPrecision(2))}`),
           ...each.values.map((v) => svg("circle", { class: `dot ${style("search")}`, cx: sx(sign * v), cy: y, r: 4 })),
           each.low === null ? "" : svg("path", { class: "interval", d: `M${sx(sign * each.low)} ${y}H${sx(sign * each.high)}` }),

@@ -27,12 +27,12 @@ def digest_of(tensors: Mapping[str, Tensor]) -> str:
 def keep(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes tensors with their digest to ``path`` (safetensors), or nothing; a failure is a warning."""
     from safetensors import SafetensorError
-    from safetensors.torch import save
+    from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(save(contiguous, metadata={"sha256": digest_of(contiguous)}))
+            save_file(contiguous, temporary, metadata={"sha256": digest_of(contiguous)})
     except (MopruneError, OSError, SafetensorError) as error:
         logger.warning("not kept for the next time: %s", error)
 
