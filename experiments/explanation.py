@@ -27,6 +27,7 @@ from moprune.errors import UsageError
 from moprune.files import write_text
 from moprune.networks.assembly import with_head
 from moprune.networks.features import cached_features
+from moprune.networks.heads import TrainedHead
 from problems.pruning import PruningProblem
 
 Say = Callable[[str], None]
@@ -134,6 +135,7 @@ class _Candidate:
     solution: str
     problem: PruningProblem
     genome: NDArray[np.bool_]
+    head: TrainedHead
     importance: NDArray[np.float64] | None = None
     maps: Tensor | None = None
 
@@ -167,7 +169,10 @@ def _members(run: FinishedRun, problem: PruningProblem, solution: str, chosen: d
     candidates = []
     for name, each in zip(names, genomes, strict=True):
         own = problem.reseeded(int(name[: name.rfind("-")].lstrip("r")))
-        candidates.append(_Candidate(name, own, each))
+        (head,) = own.heads(each)
+        # Others that predict nothing are left out; the one asked for says why it cannot be explained.
+        if name == solution or (not head.failed and min(head.widths) > 0):
+            candidates.append(_Candidate(name, own, each, head))
     return candidates
 
 
@@ -229,12 +234,10 @@ def _add_importance(found: Explanation, problem: PruningProblem, members: list[_
     features = cached_features(problem.extractor, select.inputs, device=problem.device, folder=problem.cache)
     rows = limit(select.labels, max(_FEATURES_OF, len(problem.task.classes)), 0)
     for member in members:
-        (head,) = member.problem.heads(member.genome)
-        found_of, _ = conductances(head, features[rows], select.labels[rows])
+        found_of, _ = conductances(member.head, features[rows], select.labels[rows])
         member.importance = found_of.mean(0).double().numpy()
-    (head,) = members[0].problem.heads(members[0].genome)
     masks = members[0].problem.encoding.masks(members[0].genome)
-    own = importance(head, masks, features[rows], select.labels[rows])
+    own = importance(members[0].head, masks, features[rows], select.labels[rows])
     names = dict(enumerate(problem.task.classes))
     table = own.table.assign(**{"class": own.table["class"].map(lambda label: names.get(label, "all"))})
     found.tables["neurons"] = table.assign(solution=members[0].solution)
@@ -258,8 +261,7 @@ def _add_maps(
 ) -> None:
     explained = []
     for member in members:
-        (head,) = member.problem.heads(member.genome)
-        network = with_head(problem.extractor, head.module())
+        network = with_head(problem.extractor, member.head.module())
         explained.append(Explained(network, shown.inputs, layer=layer, device=problem.device))
     first = explained[0]
     targets = first.logits(shown.inputs).argmax(1)

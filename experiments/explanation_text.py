@@ -95,7 +95,7 @@ def faithfulness_sentence(result: Faithfulness, named: str) -> str:
     if better["shuffled"].any():
         mode = result.table["mode"][result.better() & (result.table["control"] == "shuffled")].iloc[0]
         return f"The maps are of doubtful use: on {named} they beat shuffled maps in {mode} only."
-    return f"Nothing can be concluded from the maps: on {named} they are no better than the same maps shuffled."
+    return f"Nothing can be concluded from the maps: on {named} they are not shown to beat the same maps shuffled."
 
 
 def agreement_sentence(table: pd.DataFrame) -> str:

@@ -11,15 +11,15 @@ _QUIET_SECONDS = 5.0
 def explain(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     solution: Annotated[
-        str | None, typer.Option(metavar="ID", help="Member to explain [default: the chosen one of the first seed].")
+        str | None, typer.Option(metavar="ID", help="Member to explain; by default the chosen one of the first seed.")
     ] = None,
     images: Annotated[
         str, typer.Option(metavar="N|FOLDER", help="How many images of the select split, or a folder of your own.")
     ] = "64",
     layer: Annotated[
-        str | None, typer.Option(help="Module whose maps are looked at [default: the convolution that runs last].")
+        str | None, typer.Option(help="Module whose maps are looked at; by default the convolution that runs last.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and pictures [default: RUN/explain].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and pictures; by default RUN/explain.")] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF instead of PNG.")] = False,
 ) -> None:
     """Show which neurons and which parts of images matter to a member, tested against chance and controls.

@@ -107,6 +107,10 @@ def test_a_run_of_hidden_neurons_without_controls_and_of_one_seed(tmp_path, smal
     assert explain(run, "--images", 8) == 0
     assert "Only hidden neurons were searched" in " ".join(capsys.readouterr().out.split())
     assert "effects.png" not in files(run / "explain")
+    front = pd.read_csv(run / "front.csv")
+    empty = front.loc[front["active_fraction_search"] == 0, "solution"].iloc[0]
+    assert explain(run, "--images", 8, "--solution", empty) == 2
+    assert "nothing reaches the classes" in capsys.readouterr().err
     assert "effect" not in pd.read_csv(run / "explain" / "frequency.csv").columns
 
 
