@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from analysis.attribution.images import Maps, enlarged
+from analysis.statistics import holm
 from moprune.errors import UsageError
 from moprune.seeding import torch_generator
 
@@ -169,12 +170,3 @@ def _table(curves: dict[tuple[str, str], NDArray[np.float64]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     table["p_holm"] = holm(table["p"].to_numpy())
     return table
-
-
-def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns p-values corrected for their number by Holm's step-down method (1979)."""
-    order = np.argsort(p, kind="stable")
-    corrected = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
-    result = np.empty(len(p))
-    result[order] = np.minimum(corrected, 1.0)
-    return result

@@ -553,8 +553,8 @@
     });
     const spans = data.goals.map((goal) => html("th", { class: "span first", scope: "colgroup", colspan: goal.is_cost ? 1 : data.splits.length }, goal.is_cost ? "" : goal.label));
     const rows = new Map(points.map((point) => [point.id, row(point)]));
-    const note = html("caption", {});
-    at("member-table").append(html("table", {}, note,
+    const note = html("span", {});
+    at("member-table").append(html("table", {}, html("caption", {}, note),
       html("thead", {}, html("tr", {}, html("td", { colspan: 4 }), ...spans), html("tr", {}, ...heads)), body));
     let list = [];
     let holder = null;

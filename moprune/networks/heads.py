@@ -164,7 +164,7 @@ class TrainedHead:
 
 
 class SelectFeatures(nn.Module):
-    """Passes on the features of the given indices: ``(n, D) -> (n, d)``."""
+    """Passes on the features, or channels, of the given indices: ``(n, D, ...) -> (n, d, ...)``."""
 
     indices: Tensor
 
@@ -173,7 +173,7 @@ class SelectFeatures(nn.Module):
         self.register_buffer("indices", indices)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns the selected columns."""
+        """Returns the selected features."""
         return x.index_select(1, self.indices)
 
 

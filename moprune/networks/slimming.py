@@ -20,20 +20,6 @@ TOLERANCE = 1e-4
 """Largest difference of logits, relative to their largest magnitude, that counts as equal."""
 
 
-class SelectChannels(nn.Module):
-    """Passes on the channels of the given indices: ``(n, C, H, W) -> (n, c, H, W)``."""
-
-    indices: Tensor
-
-    def __init__(self, indices: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("indices", indices)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the selected channels."""
-        return x.index_select(1, self.indices)
-
-
 def slim(network: nn.Module, example: Tensor) -> nn.Module:
     """Returns a smaller network equal to a pruned one, or a copy of it where nothing can be cut.
 
@@ -47,12 +33,12 @@ def slim(network: nn.Module, example: Tensor) -> nn.Module:
         example: a batch the network accepts, ``(n, C, H, W)``, by which equality is checked.
     """
     slimmed = copy.deepcopy(network).eval()
-    select = next((m for m in slimmed.modules() if isinstance(m, SelectFeatures)), None)
+    select = _select_of(slimmed)
     last = _last_convolution(slimmed)
     if select is None or last is None:
         return slimmed
     name, convolution = last
-    features = _width_before(network, select_of(network), example)
+    features = _width_before(slimmed, select, example)
     each, rest = divmod(features, convolution.out_channels)
     if rest or convolution.groups != 1:
         return slimmed
@@ -76,9 +62,10 @@ def slim(network: nn.Module, example: Tensor) -> nn.Module:
     return slimmed
 
 
-def select_of(network: nn.Module) -> SelectFeatures:
-    """Returns the module by which a pruned head picks its features."""
-    return next(m for m in network.modules() if isinstance(m, SelectFeatures))
+def _select_of(network: nn.Module) -> SelectFeatures | None:
+    """Returns the module by which a pruned head picks its features: the last, others may stand in slimmed shortcuts."""
+    found = [module for module in network.modules() if isinstance(module, SelectFeatures)]
+    return found[-1] if found else None
 
 
 def _last_convolution(network: nn.Module) -> tuple[str, nn.Conv2d] | None:
@@ -113,7 +100,7 @@ def _cut(network: nn.Module, name: str, convolution: nn.Conv2d, kept: Tensor) ->
         if hasattr(parent, shortcut):
             projection = getattr(parent, shortcut)
             passed = [] if projection is None or isinstance(projection, nn.Identity) else [projection]
-            setattr(parent, shortcut, nn.Sequential(*passed, SelectChannels(kept)))
+            setattr(parent, shortcut, nn.Sequential(*passed, SelectFeatures(kept)))
 
 
 def _narrow_convolution(old: nn.Conv2d, kept: Tensor) -> nn.Conv2d:

@@ -5,7 +5,8 @@ import pytest
 import torch
 from scipy.stats import false_discovery_control
 
-from analysis.attribution.faithfulness import blurred, faithfulness, holm
+from analysis.attribution.faithfulness import blurred, faithfulness
+from analysis.statistics import holm
 from analysis.attribution.images import Maps, enlarged
 from moprune.errors import UsageError
 
