@@ -66,6 +66,7 @@ class Content:
     frequencies: list[Frequency]
     ensembles: Extra
     explanations: Extra
+    attributions: dict[str, list[tuple[str, float]]]
     facts: Table
     versions: Table
     experiment: str
@@ -100,6 +101,7 @@ def gather(run: FinishedFiles) -> Content:
         frequencies=evidence.frequencies(found, layers),
         ensembles=extras.ensembles(run.folder, int(run.summary["images"]["test"])),
         explanations=extras.explanations(run.folder),
+        attributions=extras.attributions(run.folder),
         facts=_facts(run),
         versions=_versions(run.environment),
         experiment=run.experiment,

@@ -5,16 +5,18 @@ import io
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from analysis.ensembles import verdict
-from analysis.report.sources import with_deviation
+from analysis.report.sources import in_words, with_deviation
 from analysis.report.tables import Table, of_frame
 from moprune.errors import MopruneError
 
 MAX_PICTURES = 5_000_000
 """Bytes that all pictures may take in the page; further ones are named, not shown."""
 
+_ENSEMBLE_COLUMNS = ("members", "parameters", "error_select", "error_test", "ood_auroc_test", "ece_test", "nll_test")
 _WIDTH = 1400
 _ROWS = 200
 
@@ -46,14 +48,39 @@ def ensembles(folder: Path, images: int) -> Extra:
         return Extra()
     table = _read(path)
     means = verdict.means(table)
-    numbers = [name for name in means.columns if f"{name}_sd" in means]
     summary = pd.DataFrame({"ensemble": means.index, "vote": means["vote"].to_numpy()})
-    for name in numbers:
+    for name in (name for name in _ENSEMBLE_COLUMNS if name in means):
         pairs = zip(means[name], means[f"{name}_sd"], strict=True)
-        summary[name] = [with_deviation(float(mean), float(sd)) for mean, sd in pairs]
-    shown = of_frame(summary, "Ensembles and their controls: mean ± standard deviation over the seeds", numeric=numbers)
+        write = _count if name in ("members", "parameters") else with_deviation
+        summary[in_words(name)] = [write(float(mean), float(sd)) if np.isfinite(mean) else None for mean, sd in pairs]
+    caption = "Ensembles and their controls: mean ± standard deviation over the seeds"
+    shown = of_frame(summary, caption, numeric=summary.columns[2:])
     picture = folder / "figures" / "ensembles.png"
     return Extra(verdict.findings(table, images), [shown], [embedded(picture)] if picture.is_file() else [])
+
+
+def _count(mean: float, deviation: float) -> str:
+    """Returns a mean of counts, with its deviation where they differ."""
+    text = f"{mean:,.1f}".removesuffix(".0")
+    return f"{text} ± {deviation:,.1f}" if deviation > 0 else text
+
+
+def attributions(folder: Path, units: int = 8) -> dict[str, list[tuple[str, float]]]:
+    """Returns the units whose ablation changes explained members most, by solution, as ``moprune explain`` found."""
+    path = folder / "explain" / "neurons.csv"
+    if not path.is_file():
+        return {}
+    table = _read(path)
+    if not {"solution", "unit", "class", "ablation"} <= set(table.columns):
+        return {}
+    table = table[(table["class"] == "all") & np.isfinite(table["ablation"])]
+    found = {}
+    for solution, rows in table.groupby("solution"):
+        first = rows.sort_values("ablation", key=abs, ascending=False, kind="stable").head(units)
+        found[str(solution)] = [
+            (str(u), round(float(v), 4)) for u, v in zip(first["unit"], first["ablation"], strict=True)
+        ]
+    return found
 
 
 def explanations(folder: Path) -> Extra:
@@ -104,6 +131,6 @@ def embedded(path: Path, width: int = _WIDTH) -> Picture:
 
 def _read(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path, keep_default_na=True)
+        return pd.read_csv(path, dtype={"solution": str})
     except (OSError, ValueError) as error:
         raise MopruneError(f"cannot read {path} ({error}); run the command that makes it again") from error

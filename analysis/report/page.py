@@ -11,7 +11,18 @@ from analysis.report.content import Content
 from analysis.report.sources import shown
 from analysis.report.tables import Cell
 
-_DATA = ("goals", "splits", "groups", "seeds", "layers", "points", "curves", "differences", "frequencies")
+_DATA = (
+    "goals",
+    "splits",
+    "groups",
+    "seeds",
+    "layers",
+    "points",
+    "curves",
+    "differences",
+    "frequencies",
+    "attributions",
+)
 
 
 def render(content: Content) -> str:

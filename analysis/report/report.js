@@ -260,6 +260,7 @@
   function zoom(part) {
     state.zoom = part;
     at("zoom-out").hidden = !part;
+    at("zoom-in").hidden = Boolean(part);
     tell("move");
   }
 
@@ -340,11 +341,12 @@
         const [from, to] = [place(point, "search"), place(point, "test")];
         const [dx, dy] = [to[0] - from[0], to[1] - from[1]];
         const length = Math.hypot(dx, dy);
-        const line = svg("path", { class: `shift ${style(point.group)}`, d: `M${from}L${to}` });
-        if (length < 6) return line;
+        if (length < 12) return svg("path", { class: `shift ${style(point.group)}`, d: `M${from}L${to}` });
         const [ux, uy] = [dx / length, dy / length];
-        const [bx, by] = [to[0] - 6 * ux, to[1] - 6 * uy];
-        return svg("g", {}, line, svg("path", { class: "shift-head", d: `M${to}L${bx - 2.5 * uy} ${by + 2.5 * ux}L${bx + 2.5 * uy} ${by - 2.5 * ux}Z` }));
+        const tip = [to[0] - 5 * ux, to[1] - 5 * uy]; // outside the mark it leads to
+        const [bx, by] = [tip[0] - 6 * ux, tip[1] - 6 * uy];
+        const line = svg("path", { class: `shift ${style(point.group)}`, d: `M${from}L${tip}` });
+        return svg("g", {}, line, svg("path", { class: "shift-head", d: `M${tip}L${bx - 2.5 * uy} ${by + 2.5 * ux}L${bx + 2.5 * uy} ${by - 2.5 * ux}Z` }));
       };
       interactive(picture, {
         prefix: "point-", tip, place,
@@ -656,6 +658,7 @@
       html("div", { class: "badges" }, ...badges(point)),
       html("h4", {}, "Objectives"), objectives(point),
       ...maskParts(point),
+      ...weights(point),
       ...(point.evaluation === null ? [] : exported(point)),
     );
     views.forEach((view) => view.reveal && view.reveal());
@@ -705,6 +708,14 @@
     return svg("svg", { class: "mask", viewBox: `0 0 ${columns} ${Math.ceil(length / columns)}`, role: "img", "aria-label": label },
       svg("path", { class: "off", d: all.filter((i) => !on(i)).map(square).join("") }),
       svg("path", { class: "on", d: all.filter(on).map(square).join("") }));
+  }
+
+  /** The units that matter most to a member that was explained. */
+  function weights(point) {
+    const found = data.attributions[point.id];
+    if (!found) return [];
+    const items = found.map(([unit, change]) => html("li", {}, html("span", {}, unit), html("span", {}, format(change))));
+    return [html("h4", {}, "Most important units", html("span", {}, "ablation")), html("ul", { class: "weights" }, ...items)];
   }
 
   function exported(point) {

@@ -88,7 +88,9 @@ def in_words(name: str) -> str:
 
 
 def shown(value: float) -> str:
-    """Returns a share with three decimals, a count in full."""
+    """Returns a share with three decimals (a tiny one by its power of ten), a count in full."""
+    if 1e-12 < abs(value) < 5e-4:
+        return f"{value:.0e}"
     return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
 
 

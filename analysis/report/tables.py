@@ -36,13 +36,18 @@ def of_frame(frame: pd.DataFrame, caption: str, *, numeric: Collection[str] = ()
         numeric: columns of text that are set as numbers, beside those that are numbers.
     """
     columns = [
-        Column(str(name).replace("_", " "), name in numeric or bool(pd.api.types.is_numeric_dtype(frame[name])))
-        for name in frame.columns
+        Column(str(name).replace("_", " "), name in numeric or _is_number(frame[name])) for name in frame.columns
     ]
     return Table(caption, columns, [[_cell(value) for value in row] for row in frame.itertuples(index=False)])
 
 
+def _is_number(values: pd.Series) -> bool:
+    return bool(pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values))
+
+
 def _cell(value: object) -> Cell:
+    if value is None:
+        return None
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
     if isinstance(value, int | np.integer):

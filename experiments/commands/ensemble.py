@@ -156,6 +156,7 @@ def _shown(table: "pd.DataFrame") -> "Table":
 
     from rich.box import SIMPLE
     from rich.table import Table
+    from rich.text import Text
 
     from analysis.ensembles.verdict import means
 
@@ -164,19 +165,30 @@ def _shown(table: "pd.DataFrame") -> "Table":
     title = f"On the test split, {over}"
     shown = Table(title=title, title_justify="left", box=SIMPLE, padding=0, show_edge=False)
     shown.add_column("", no_wrap=True)
-    columns = [("distinct", "distinct\nheads", 1.0), ("parameters", "weights\n[1000]", 1e-3)]
-    measures = [("error_test", "error\n[%]", 100, 2), ("nll_test", "NLL\n[nats]", 1, 3)]
+    columns = [
+        ("distinct", "heads", 1.0),
+        ("parameters", "weights\n[1000]", 1e-3),
+        ("latency_ms", "latency\n[ms]", 1.0),
+    ]
+    measures = [
+        ("error_test", "error\n[%]", 100, 2),
+        ("ece_test", "ECE\n[%]", 100, 1),
+        ("nll_test", "NLL\n[nats]", 1, 3),
+    ]
     if "ood_auroc_test" in table:
         measures.append(("ood_auroc_test", "OOD\nAUROC", 1, 3))
     for each in (*columns, *measures):
-        shown.add_column(str(each[1]), justify="right", vertical="bottom", no_wrap=True)
+        shown.add_column(Text(str(each[1])), justify="right", vertical="bottom", no_wrap=True)
     last = None
     for name, row in means(table).iterrows():
         cells = [f"{row[column] * factor:.3g}" for column, _, factor in columns]
         for column, _, factor, digits in measures:
             value, spread = row[column] * factor, row[f"{column}_sd"] * factor
             text = "" if math.isnan(value) else f"{value:.{digits}f}"
-            cells.append(text if math.isnan(spread) or not text else f"{text}±{spread:.{digits}f}")
+            spread_told = (
+                column == "error_test" and text and not math.isnan(spread)
+            )  # of all it would not fit 80 columns
+            cells.append(f"{text}±{spread:.{digits}f}" if spread_told else text)
         if last is not None and last != row["kind"]:
             shown.add_section()
         last = row["kind"]

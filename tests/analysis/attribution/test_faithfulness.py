@@ -6,8 +6,8 @@ import torch
 from scipy.stats import false_discovery_control
 
 from analysis.attribution.faithfulness import blurred, faithfulness
-from analysis.statistics import holm
 from analysis.attribution.images import Maps, enlarged
+from analysis.statistics import holm
 from moprune.errors import UsageError
 
 SIDE = 16

@@ -7,7 +7,7 @@ from PIL import Image
 
 from analysis.fronts import SPLITS
 from analysis.report import gather
-from analysis.report.extras import embedded, explanations
+from analysis.report.extras import attributions, embedded, explanations
 from analysis.report.points import hex_of
 from moprune.errors import MopruneError
 from moprune.fronts import hypervolume
@@ -148,3 +148,13 @@ def test_a_broken_picture_is_one_clear_line(tmp_path):
     path.write_bytes(b"no picture")
     with pytest.raises(MopruneError, match=r"broken\.png"):
         embedded(path)
+
+
+def test_attributions_are_the_largest_ablations_of_all_classes(tmp_path):
+    (tmp_path / "explain").mkdir()
+    rows = [("1-2", f"feature {i}", kind, value) for i in range(9) for kind, value in (("all", i - 6.5), ("cat", 99.0))]
+    table = pd.DataFrame(rows, columns=["solution", "unit", "class", "ablation"])
+    table.to_csv(tmp_path / "explain" / "neurons.csv", index=False)
+    found = attributions(tmp_path, units=3)
+    assert found == {"1-2": [("feature 0", -6.5), ("feature 1", -5.5), ("feature 2", -4.5)]}
+    assert attributions(tmp_path / "elsewhere") == {}
