@@ -61,8 +61,8 @@ def ensembles(folder: Path, images: int) -> Extra:
 
 def _count(mean: float, deviation: float) -> str:
     """Returns a mean of counts, with its deviation where they differ."""
-    text = f"{mean:,.1f}".removesuffix(".0")
-    return f"{text} ± {deviation:,.1f}" if deviation > 0 else text
+    digits = 0 if mean >= 100 or mean.is_integer() else 1
+    return f"{mean:,.{digits}f}" + (f" ± {deviation:,.{digits}f}" if deviation > 0 else "")
 
 
 def attributions(folder: Path, units: int = 8) -> dict[str, list[tuple[str, float]]]:
