@@ -74,7 +74,8 @@ class Explanation:
     sentences: list[str] = field(default_factory=list)
 
     def write(self, folder: Path, suffix: str = ".png") -> list[Path]:
-        """Writes tables and pictures; returns the files."""
+        """Writes tables, pictures and, a line each, the sentences (``findings.txt``); returns tables and pictures."""
+        write_text(folder / "findings.txt", "\n".join(self.sentences) + "\n")
         paths = [folder / f"{name}.csv" for name in self.tables] + [folder / f"{name}{suffix}" for name in self.figures]
         for path, table in zip(paths, self.tables.values(), strict=False):
             write_text(path, table.to_csv(index=False, lineterminator="\n"))

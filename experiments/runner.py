@@ -108,18 +108,19 @@ def _search_seed(
     config: ExperimentConfig, problem: PruningProblem, log: EvaluationLog, watcher: Watcher
 ) -> dict[str, Run]:
     settings = config.search
-    algorithms = {
-        "search": make(settings.algorithm, problem, pop_size=settings.pop_size, n_offsprings=settings.n_offsprings)
+    algorithm = make(settings.algorithm, problem, pop_size=settings.pop_size, n_offsprings=settings.n_offsprings)
+    runs = {
+        "search": search(
+            problem, algorithm, n_eval=settings.n_eval, seed=problem.seed, log=log, observe=watcher.generation
+        )
     }
     if "random" in config.controls:
-        algorithms["random"] = RandomSearch(batch=settings.pop_size)
-    return {
-        stage: search(
-            problem, algorithm, n_eval=settings.n_eval, seed=problem.seed, log=log, stage=stage,
-            observe=watcher.generation,
-        )
-        for stage, algorithm in algorithms.items()
-    }  # fmt: skip
+        # As many as the search has asked for in the end, its last generation completed.
+        runs["random"] = search(
+            problem, RandomSearch(batch=settings.pop_size), n_eval=log.count("search", problem.seed),
+            seed=problem.seed, log=log, stage="random", observe=watcher.generation,
+        )  # fmt: skip
+    return runs
 
 
 def _assessed(run: Run) -> pd.DataFrame:

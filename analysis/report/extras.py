@@ -84,7 +84,9 @@ def attributions(folder: Path, units: int = 8) -> dict[str, list[tuple[str, floa
 
 
 def explanations(folder: Path) -> Extra:
-    """Returns what ``moprune explain`` has left: its tables and pictures, until :data:`MAX_PICTURES` is reached."""
+    """Returns what ``moprune explain`` has left; of its pictures those that fit into :data:`MAX_PICTURES`."""
+    findings = folder / "explain" / "findings.txt"
+    sentences = findings.read_text(encoding="utf-8").splitlines() if findings.is_file() else []
     places = sorted((folder / "explain").rglob("*"))
     tables, notes = [], []
     for path in (path for path in places if path.suffix == ".csv"):
@@ -101,7 +103,7 @@ def explanations(folder: Path) -> Extra:
             continue
         room -= len(picture.uri)
         pictures.append(picture)
-    return Extra([], tables, pictures, notes)
+    return Extra(sentences, tables, pictures, notes)
 
 
 def embedded(path: Path, width: int = _WIDTH) -> Picture:
