@@ -34,7 +34,7 @@ class DensitySampling(Sampling):
         if self.include_all_on:
             everything = np.ones(problem.n_var, dtype=bool)
             drawn[everything.tobytes()] = everything
-        for _ in range(_TRIES * n_samples):  # a short genome may not have as many different masks
+        for _attempt in range(_TRIES * n_samples):  # a short genome may not have as many different masks
             if len(drawn) == n_samples:
                 break
             mask = _mask(problem.n_var, random_state)
