@@ -1,6 +1,5 @@
 """The console command: checks whose packages it got, and turns every failure into one clear line."""
 
-import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,8 +14,6 @@ def main(arguments: list[str] | None = None) -> int:
     if hidden:
         print(f"moprune: error: {hidden}", file=sys.stderr)
         return 1
-    # Read when torch is loaded: threads that wait sleep rather than spin, so that a busy machine stays usable.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     debug = "--debug" in arguments
     try:
         from experiments.cli import app

@@ -143,7 +143,11 @@ def compare_ensembles(
 
 
 def choose_method(table: pd.DataFrame, size_only: bool = True) -> str:
-    """Returns the ensemble of least mean error over seeds on ``select``, ties by its negative log-likelihood there.
+    """Returns the ensemble of least mean negative log-likelihood over seeds on ``select``, ties by its error there.
+
+    By likelihood, since ``select`` has already chosen the members: errors on few images tie, and favour ensembles that
+    happen to be right on just these images with probabilities near a half. Hard votes, which have no likelihood, come
+    last.
 
     Args:
         table: of :func:`compare_ensembles`, of any number of seeds.
@@ -155,8 +159,8 @@ def choose_method(table: pd.DataFrame, size_only: bool = True) -> str:
         ours = sized
     if not len(ours):
         raise UsageError("no ensemble to choose from: name at least one method")
-    means = ours.groupby("ensemble", sort=True)[["error_select", "nll_select"]].mean()
-    return str(means.sort_values(["error_select", "nll_select"], kind="stable").index[0])
+    means = ours.groupby("ensemble", sort=True)[["nll_select", "error_select"]].mean()
+    return str(means.sort_values(["nll_select", "error_select"], kind="stable").index[0])
 
 
 def _best_windows(pool: Members, detector: str) -> dict[str, Places]:
