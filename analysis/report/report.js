@@ -157,8 +157,9 @@
     picture.addEventListener("pointermove", (event) => show(spot(event)));
     picture.addEventListener("pointerleave", () => show(null));
     picture.addEventListener("click", (event) => {
-      const point = spot(event);
-      if (point) pick(point.id);
+      // What is lit is what is picked: a click is told in whole pixels, a move in fractions of them.
+      const id = state.active || spot(event)?.id;
+      if (id) pick(id);
     });
     picture.addEventListener("focus", () => {
       if (picture.matches(":focus-visible")) show(current(order("ArrowRight")));

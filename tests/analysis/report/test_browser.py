@@ -86,7 +86,7 @@ def everywhere(solution):
 
 
 def still(page):
-    page.wait_for_timeout(600)  # until the points have moved
+    page.wait_for_timeout(600)  # until points and page have come to rest
 
 
 def test_the_chosen_member_is_selected_at_first_in_every_view(open_page, finished):
@@ -126,6 +126,7 @@ def test_a_click_selects_in_every_view(open_page):
     assert picked(page) == everywhere(wanted)
 
     page.locator("#parallel").scroll_into_view_if_needed()
+    still(page)
     box = page.locator("#parallel svg").bounding_box()
     place = box["x"] + box["width"] / 2 + 40, box["y"] + box["height"] / 2
     page.mouse.move(*place)
