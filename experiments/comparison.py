@@ -78,7 +78,7 @@ def enter(arguments: Sequence[str]) -> list[Entrant]:
     for i, (_, path) in enumerate(named):
         if path.resolve() in [other.resolve() for _, other in named[:i]]:
             raise UsageError(f"{path} is given twice; name each run once")
-        if results[i].summary["objectives"] != results[0].summary["objectives"]:
+        if _said(results[i]) != _said(results[0]):
             raise UsageError(
                 f"{named[0][1]} and {path} have different objectives ({_said(results[0])}; {_said(results[i])}); "
                 "compare runs of the same"

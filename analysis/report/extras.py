@@ -16,7 +16,16 @@ from moprune.errors import MopruneError
 MAX_PICTURES = 5_000_000
 """Bytes that all pictures may take in the page; further ones are named, not shown."""
 
-_ENSEMBLE_COLUMNS = ("members", "parameters", "error_select", "error_test", "ood_auroc_test", "ece_test", "nll_test")
+_ENSEMBLE_COLUMNS = (
+    "members",
+    "parameters",
+    "latency_ms",
+    "error_select",
+    "error_test",
+    "ood_auroc_test",
+    "ece_test",
+    "nll_test",
+)
 _WIDTH = 1400
 _ROWS = 200
 
