@@ -1,10 +1,11 @@
 """Reading a front: which member to take, and how good the whole is."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
+from moprune.errors import UsageError
 from moprune.fronts import hypervolume, nondominated
 from moprune.objectives import Objective
 
@@ -20,22 +21,40 @@ def standard_error(share: float, images: int) -> float:
     return float(np.sqrt(smoothed * (1 - smoothed) / (images + 2)))
 
 
-def choose(front: pd.DataFrame, images: int, *, error: str = "error", cost: str = "active_fraction") -> str:
-    """Returns the solution a user should take, chosen on the ``select`` split alone.
+LOSSES = ("brier", "nll", "error")
+"""What members are chosen by, the first of those measured: what sees how sure an answer is tells more of few images."""
 
-    The one-standard-error rule (Breiman et al. 1984, section 3.4.3): of the members whose error on ``select`` lies
-    within one standard error of the least, the one with the least cost; ties go to the lesser error.
+
+def choose(
+    front: pd.DataFrame, images: Mapping[str, int], *, budget: float = 1.0, cost: str = "active_fraction"
+) -> str:
+    """Returns the solution a user should take; ``test`` plays no part.
+
+    Of the members that cost at most ``budget`` (of all, where none does), the one with the least loss on ``search`` and
+    ``select`` together, each image counted once; ties go to the lesser cost. Both splits are used because one of some
+    dozen images cannot tell members apart: a rule that asked for the smallest member within a standard error of the
+    best took members so small that they lost on test.
 
     Args:
         front: as written to ``front.csv``.
-        images: number of images of the ``select`` split.
-        error: the objective that counts as error, a share to be minimised.
-        cost: the objective that counts as cost.
+        images: number of images of ``search`` and ``select``.
+        budget: largest cost.
+        cost: the objective that counts as cost; without it in the front there is no budget.
+
+    Raises:
+        UsageError: the front holds none of :data:`LOSSES`.
     """
-    errors = front[f"{error}_select"]
-    limit = errors.min() + standard_error(errors.min(), images)
-    within = front[errors <= limit]
-    return str(within.sort_values([f"{cost}_select", f"{error}_select", "solution"])["solution"].iloc[0])
+    measured = [name for name in LOSSES if f"{name}_select" in front]
+    if not measured:
+        raise UsageError(f"no member can be chosen without one of {', '.join(LOSSES)}; report one: reported=[error]")
+    ranked = pd.DataFrame({"solution": front["solution"], "loss": 0.0, "cost": 0.0})
+    for split in ("search", "select"):
+        ranked["loss"] += front[f"{measured[0]}_{split}"] * images[split] / (images["search"] + images["select"])
+    if f"{cost}_select" in front:
+        ranked["cost"] = front[f"{cost}_select"]
+    within = ranked[ranked["cost"] <= budget]
+    candidates = within if len(within) else ranked
+    return str(candidates.sort_values(["loss", "cost", "solution"])["solution"].iloc[0])
 
 
 def matrix(front: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:

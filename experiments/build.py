@@ -7,8 +7,9 @@ from experiments.config import DataConfig, ExperimentConfig, NetworkConfig
 from moprune.data import Source, SplitPlan, Task, open_digits, open_folder, open_tar, open_torchvision
 from moprune.errors import UsageError, not_one_of
 from moprune.networks import FeatureExtractor, Preprocess, pretrained, pretrained_digits, published
+from moprune.networks.attacks import Attack
 from moprune.population import Training
-from problems.pruning import PruningProblem
+from problems.pruning import Protocol, PruningProblem
 
 FeatureProgress = Callable[[str, int, int], None]
 
@@ -26,14 +27,19 @@ def build_problem(config: ExperimentConfig, seed: int, on_features: FeatureProgr
     """
     pruning = config.pruning
     return PruningProblem(
-        build_task(config.data),
+        build_task(config.data, published=config.profile == "paper"),
         build_network(config.network),
         encoding=pruning.encoding,
         objectives=config.resolved_objectives(),
+        reported=config.resolved_reported(),
         hidden=pruning.hidden,
         activation=pruning.activation,
         hidden_bias=pruning.hidden_bias,
         training=Training(**pruning.training.model_dump()),
+        members=pruning.members,
+        readers=pruning.readers,
+        protocol=Protocol(pruning.folds, pruning.refit),
+        attack=Attack(**config.attack.model_dump()),
         repeats=pruning.repeats,
         seed=seed,
         device=config.device,
@@ -43,8 +49,8 @@ def build_problem(config: ExperimentConfig, seed: int, on_features: FeatureProgr
     )
 
 
-def build_task(data: DataConfig) -> Task:
-    """Returns the task: the source's images in four splits, with OOD pools."""
+def build_task(data: DataConfig, *, published: bool = False) -> Task:
+    """Returns the task: the source's images in four splits, with OOD pools; or as it was published, three being one."""
     source = _open(data)
     for name in data.exclude:
         if name not in source.classes:
@@ -54,14 +60,17 @@ def build_task(data: DataConfig) -> Task:
     plan = None
     if data.splits is not None:
         plan = {split: SplitPlan(each.subset, each.share, each.limit) for split, each in data.splits}
-    return Task.from_source(
+    task = Task.from_source(
         source,
         plan=plan,
         ood_search=data.ood.search,
         ood_test=data.ood.test,
+        corrupt_search=data.corruptions.search,
+        corrupt_test=data.corruptions.test,
         seed=data.split_seed,
         name=data.name or data.path or data.source,
     )
+    return task.published() if published else task
 
 
 def build_network(network: NetworkConfig) -> FeatureExtractor:

@@ -19,8 +19,8 @@ from analysis.statistics import (
     scores_by_data,
     scores_by_seed,
 )
+from experiments.result import Result, load_result
 from experiments.run_folder import open_finished
-from experiments.runner import Result, load_result
 from moprune.errors import UsageError, not_one_of
 from moprune.objectives import resolve
 

@@ -3,16 +3,20 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from experiments.profiles import completed
 from moprune.algorithms import NAMES as ALGORITHMS
+from moprune.algorithms import OPERATORS
+from moprune.detectors import DETECTORS
 from moprune.errors import not_one_of
-from moprune.metrics import DETECTORS
 from moprune.networks.heads import ACTIVATIONS
 from moprune.objectives import NAMES as OBJECTIVES
 from moprune.objectives import Objective, objective
 from moprune.population import STRATEGIES, Training
 from problems.pruning import ENCODINGS
+from problems.pruning.controls import CONTROLS
+from problems.pruning.rankings import RANKINGS
 
 Share = Annotated[float, Field(gt=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -54,6 +58,21 @@ class OodConfig(_Strict):
     test: tuple[str, ...] = Field((), description="pools reported on, other than those of the search")
 
 
+class CorruptionsConfig(_Strict):
+    """Corruptions of the images, such as gaussian_noise@3 (type and severity 1 to 5)."""
+
+    search: tuple[str, ...] = Field((), description="corruptions the search and select see")
+    test: tuple[str, ...] = Field((), description="corruptions reported on, of other types")
+
+
+class AttackConfig(_Strict):
+    """How images are attacked, for adversarial_error; see moprune.networks.attacks.Attack."""
+
+    method: Literal["fgsm", "pgd"] = Field("pgd", description="one step, or several")
+    epsilon: Annotated[float, Field(gt=0, le=1, description="largest change of a pixel value in 0..1")] = 8 / 255
+    steps: Count = Field(10, description="of pgd")
+
+
 class DataConfig(_Strict):
     """The images."""
 
@@ -67,6 +86,7 @@ class DataConfig(_Strict):
     splits: SplitsConfig | None = Field(None, description="by default shares of what the source has")
     split_seed: int = Field(0, description="decides which images go where")
     ood: OodConfig = OodConfig()
+    corruptions: CorruptionsConfig = CorruptionsConfig()
 
 
 class PreprocessConfig(_Strict):
@@ -113,6 +133,10 @@ class PruningConfig(_Strict):
     hidden: tuple[Count, ...] = Field((512,), description="widths of the hidden layers before pruning")
     activation: str = Field("relu", description=f"of the hidden layers: {', '.join(ACTIVATIONS)}")
     hidden_bias: bool = Field(False, description="whether hidden layers have a bias")
+    members: Count = Field(8, description="small heads that make up a head; 1 for a plain one")
+    readers: Count = Field(2, description="members that read each feature")
+    folds: Count = Field(4, description="of the search split, each scored by heads trained on the others; 1: none")
+    refit: bool = Field(True, description="whether later splits are scored by heads trained on the earlier ones too")
     repeats: Count = Field(1, description="initial weights each candidate is trained from")
     training: TrainingConfig = TrainingConfig()
     strategy: str = Field("auto", description=f"how the population is trained: {', '.join(STRATEGIES)}")
@@ -138,7 +162,7 @@ class ObjectiveConfig(_Strict):
     """An objective with options."""
 
     name: str = Field(description=", ".join(OBJECTIVES))
-    detector: str | None = Field(None, description="of the ood_ objectives: energy, max_logit, msp or odin")
+    detector: str | None = Field(None, description=f"of the ood_ objectives: {', '.join(DETECTORS)}")
 
     @field_validator("name")
     @classmethod
@@ -155,14 +179,32 @@ class SearchConfig(_Strict):
     """The algorithm and its budget."""
 
     algorithm: str = Field("nsga2", description=", ".join(ALGORITHMS))
-    pop_size: Annotated[int, Field(ge=4, description="members of the population")] = 50
-    n_offsprings: Annotated[int, Field(ge=2)] | None = Field(None, description="by default pop_size")
-    n_eval: Count = Field(2000, description="evaluations; the last generation is completed")
+    pop_size: Annotated[int | None, Field(ge=4)] = Field(
+        None, description="members; by default what the algorithm says"
+    )
+    n_offsprings: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="a generation; by default what the algorithm says"
+    )
+    n_eval: Count = Field(400, description="evaluations; the last generation is completed")
+    operators: str | None = Field(None, description="for bits: sparse (default of the sound profile) or uniform")
+    ranking: str | None = Field(
+        None, description=f"guides sparse operators: {', '.join(RANKINGS)} or none; by default what suits the encoding"
+    )
 
     @field_validator("algorithm")
     @classmethod
     def _algorithm(cls, value: str) -> str:
         return _known("algorithm", value, ALGORITHMS)
+
+    @field_validator("operators")
+    @classmethod
+    def _operators(cls, value: str | None) -> str | None:
+        return None if value is None else _known("operators", value, OPERATORS)
+
+    @field_validator("ranking")
+    @classmethod
+    def _ranking(cls, value: str | None) -> str | None:
+        return None if value is None else _known("ranking", value, [*RANKINGS, "none"])
 
 
 class ExperimentConfig(_Strict):
@@ -170,21 +212,35 @@ class ExperimentConfig(_Strict):
 
     description: str = Field("", description="for people")
     task: Literal["pruning"] = Field("pruning", description="what is searched")
-    profile: Literal["sound"] = Field("sound", description="nothing is selected on test")
+    profile: Literal["sound", "paper"] = Field(
+        "sound", description="sound: nothing is selected on test; paper: as published, test-set selection included"
+    )
     data: DataConfig
     network: NetworkConfig
     pruning: PruningConfig = PruningConfig()
-    objectives: tuple[ObjectiveConfig, ...] = tuple(
-        ObjectiveConfig(name=name) for name in ("error", "active_fraction", "ood_auroc")
-    )
+    objectives: tuple[ObjectiveConfig, ...] = Field((), description="what is searched for, in order")
+    reported: tuple[ObjectiveConfig, ...] = Field((), description="measured beside them, unseen by the search")
+    attack: AttackConfig = AttackConfig()
+    budget: Share = Field(0.5, description="largest active fraction of the member that is recommended")
     search: SearchConfig = SearchConfig()
-    controls: tuple[Literal["unpruned", "random"], ...] = Field(
-        ("unpruned", "random"), description="run at equal budget, on the same axes"
+    controls: tuple[str, ...] = Field(
+        ("unpruned", "random"), description=f"on the same axes: random (at equal budget), {', '.join(CONTROLS)}"
     )
     seeds: tuple[int, ...] = Field((1,), description="run seeds; each is a search of its own")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
 
-    @field_validator("objectives", mode="before")
+    @model_validator(mode="before")
+    @classmethod
+    def _profile(cls, value: object) -> object:
+        """What is left out is as the profile says."""
+        return completed(value) if isinstance(value, dict) else value
+
+    @field_validator("controls")
+    @classmethod
+    def _controls(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_known("control", each, ["random", *CONTROLS]) for each in value)
+
+    @field_validator("objectives", "reported", mode="before")
     @classmethod
     def _objectives(cls, value: object) -> object:
         """An objective without options may be written as its name alone."""
@@ -203,7 +259,12 @@ class ExperimentConfig(_Strict):
 
     def resolved_objectives(self) -> tuple[str | Objective, ...]:
         """Returns the objectives as the problem takes them."""
-        return tuple(
-            each.name if each.detector is None else objective(each.name, detector=each.detector)
-            for each in self.objectives
-        )
+        return _resolved(self.objectives)
+
+    def resolved_reported(self) -> tuple[str | Objective, ...]:
+        """Returns what is measured beside the objectives, as the problem takes it."""
+        return _resolved(self.reported)
+
+
+def _resolved(given: Iterable[ObjectiveConfig]) -> tuple[str | Objective, ...]:
+    return tuple(each.name if each.detector is None else objective(each.name, detector=each.detector) for each in given)

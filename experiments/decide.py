@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.decisions import CHOICE_SPLITS, Decision, knee, prefer
 from analysis.indicators import merged
-from experiments.runner import Result
+from experiments.result import Result
 from moprune.errors import UsageError, not_one_of
 
 Decided = tuple[str, str, Decision, pd.Series]

@@ -4,17 +4,27 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from experiments.evaluations import evaluations
 from experiments.finished import FinishedRun
 from moprune.files import replacing, write_text
-from moprune.networks.saved import save_network
+from moprune.networks.assembly import with_head
+from moprune.networks.costs import flops, parameters
+from moprune.networks.exported import FORMATS
+from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
+from moprune.networks.saved import describe, load_network, save_network, write_description
+from moprune.networks.slimming import slim
 from moprune.optional import require
 from problems.pruning import PruningProblem
+
+_IMAGES = 8
+"""Training images by which a network that was written is compared with the one that was scored."""
 
 
 def write_csv(run: FinishedRun, path: Path) -> None:
@@ -87,20 +97,86 @@ def _silent(optuna: Any) -> Iterator[None]:
         optuna.logging.set_verbosity(level)
 
 
-def write_network(run: FinishedRun, solution: str, path: Path) -> list[Path]:
-    """Trains a solution again and writes its network, backbone included; returns the two files.
+@dataclass(frozen=True)
+class ExportedNetwork:
+    """A network that was written.
 
-    The weights are safetensors; the JSON beside them says what the head looks like, how images are prepared and what
-    the solution scored. :func:`moprune.networks.saved.load_network` reads them again.
+    Attributes:
+        files: the network, then its description.
+        costs: name -> (as written, unpruned); parameters, and FLOPs an image.
+        difference: the largest difference between the logits of the file, as it was read back, and those of the
+            pruned network that the search scored, on training images.
+        magnitude: the largest of these logits.
+    """
+
+    files: list[Path]
+    costs: dict[str, tuple[int, int]]
+    difference: float
+    magnitude: float
+
+    def __str__(self) -> str:
+        """Returns a line for people."""
+        size = self.files[0].stat().st_size / 1e6
+        costs = ", ".join(
+            f"{now:,} of {before:,} {name} ({now / before:.0%})" for name, (now, before) in self.costs.items()
+        )
+        return f"{size:.2f} MB, {costs}; logits differ by at most {self.difference:.1e} (of {self.magnitude:.1f})"
+
+
+def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> ExportedNetwork:
+    """Trains a solution again and writes its slimmed network, backbone included, with a description beside it.
+
+    The JSON file says what goes in and comes out, how images are prepared, what the head looks like and what the
+    solution scored. :func:`moprune.networks.saved.load_network` reads a state dict again; the other formats run without
+    moprune.
+
+    Args:
+        run: the finished run.
+        solution: its id.
+        form: ``state-dict``, or one of :data:`moprune.networks.exported.FORMATS`.
+        path: of the network.
 
     Raises:
-        UsageError: there is no such solution.
+        UsageError: there is no such solution, a package is missing, or torch cannot trace the network.
     """
+    for package in FORMATS[form].packages if form in FORMATS else ():
+        require(package, form)
     (genome,) = run.genomes([solution])
+    notes = _notes(run, solution)
+    problem = run.problem(notes["seed"])
+    assert isinstance(problem, PruningProblem)
+    scored, inputs = problem.network(genome), problem.task.train.inputs
+    images = torch.stack([problem.extractor.preprocess(inputs[i]) for i in range(min(_IMAGES, len(inputs)))])
+    slimmed = slim(scored, images)
+    masks = problem.encoding.masks(genome)
+    description = describe(
+        problem.extractor, problem.spec, kept=masks[0].nonzero()[:, 0].tolist(),
+        widths=[int(mask.sum()) for mask in masks], example=images, classes=problem.task.classes, notes=notes,
+    )  # fmt: skip
+    if form in FORMATS:
+        FORMATS[form].write(slimmed, images, path)
+        files, again = [path, write_description(description, path)], FORMATS[form].read(path)
+    else:
+        files = save_network(slimmed, path, description)
+        again = load_network(path, problem.extractor.network)
+    with torch.no_grad():
+        expected, found = scored(images), again(images)
+    unpruned = with_head(problem.extractor, _unpruned_head(problem.spec).module())
+    costs = {
+        "parameters": (parameters(slimmed), parameters(unpruned)),
+        "FLOPs an image": (flops(slimmed, images), flops(unpruned, images)),
+    }
+    return ExportedNetwork(files, costs, float((found - expected).abs().max()), float(expected.abs().max()))
+
+
+def _unpruned_head(spec: HeadSpec) -> TrainedHead:
+    return TrainedHead(spec, torch.arange(spec.features), initial_weights(spec, seed=0), epochs=0)
+
+
+def _notes(run: FinishedRun, solution: str) -> dict[str, Any]:
+    """Returns what the run knows of a solution: its seed, the architecture, and its objectives on each split."""
     table = evaluations(run)
     row = table[table["solution"] == solution].iloc[0]
-    problem = run.problem(int(row["seed"]))
-    assert isinstance(problem, PruningProblem)
     measured = {
         o.name: {
             "unit": o.unit,
@@ -111,11 +187,7 @@ def write_network(run: FinishedRun, solution: str, path: Path) -> list[Path]:
                 if math.isfinite(row[f"{o.name}_{split}"])
             },
         }
-        for o in problem.objectives
+        for o in run.problem().objectives
     }
-    network = run.result.config.network
-    return save_network(
-        problem.network(genome), path, extractor=problem.extractor, spec=problem.spec,
-        widths=[int(mask.sum()) for mask in problem.encoding.masks(genome)], classes=problem.task.classes,
-        notes={"solution": solution, "seed": int(row["seed"]), "arch": network.arch, "objectives": measured},
-    )  # fmt: skip
+    arch = run.result.config.network.arch
+    return {"solution": solution, "seed": int(row["seed"]), "arch": arch, "objectives": measured}

@@ -8,8 +8,8 @@ import numpy as np
 
 from analysis.members import Members, predict
 from experiments.build import FeatureProgress, build_problem
+from experiments.result import Result, load_result
 from experiments.run_folder import open_finished
-from experiments.runner import Result, load_result
 from moprune.errors import UsageError
 from moprune.log import EvaluationLog
 from moprune.problem import Genomes, SearchProblem

@@ -3,18 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import histories, plots
 from analysis.indicators import merged, sources
+from experiments.result import Result
 from moprune.errors import not_one_of
 from moprune.log import EvaluationLog
-
-if TYPE_CHECKING:
-    from experiments.runner import Result
 
 STAGES = MappingProxyType({"search": "search", "random masks": "random"})
 """Stages of the log by the name of their source."""
@@ -25,7 +22,7 @@ AT_THE_END = ("front", "search_to_test", "hypervolume")
 Named = Iterator[tuple[str, Figure]]
 
 
-def draw(result: "Result", folder: Path, suffix: str = ".png", kinds: Sequence[str] = AT_THE_END) -> list[Path]:
+def draw(result: Result, folder: Path, suffix: str = ".png", kinds: Sequence[str] = AT_THE_END) -> list[Path]:
     """Draws a run's pictures into a folder and returns the files.
 
     Args:
@@ -50,7 +47,7 @@ def draw(result: "Result", folder: Path, suffix: str = ".png", kinds: Sequence[s
     return paths
 
 
-def progress(result: "Result") -> dict[str, list[pd.DataFrame]]:
+def progress(result: Result) -> dict[str, list[pd.DataFrame]]:
     """Returns the :func:`analysis.histories.progress` of each seed by source, read from the run's log."""
     found = {}
     with EvaluationLog(result.folder.log, read_only=True) as log:
@@ -61,24 +58,24 @@ def progress(result: "Result") -> dict[str, list[pd.DataFrame]]:
     return found
 
 
-def _fronts(result: "Result") -> Named:
+def _fronts(result: Result) -> Named:
     for split in ("search", "test"):
         yield f"front_{split}", _with_controls(plots.front, result, result.front, split)
 
 
-def _front_3d(result: "Result") -> Named:
+def _front_3d(result: Result) -> Named:
     yield "front_3d", _with_controls(plots.front_3d, result, result.front)
 
 
-def _matrix(result: "Result") -> Named:
+def _matrix(result: Result) -> Named:
     yield "scatter_matrix", _with_controls(plots.scatter_matrix, result, result.front)
 
 
-def _parallel(result: "Result") -> Named:
+def _parallel(result: Result) -> Named:
     yield "parallel_coordinates", _with_controls(plots.parallel_coordinates, result, _merged(result))
 
 
-def _search_to_test(result: "Result") -> Named:
+def _search_to_test(result: Result) -> Named:
     title = _title(result, "from search to test") + _over_seeds(result)
     yield (
         "search_to_test",
@@ -86,20 +83,20 @@ def _search_to_test(result: "Result") -> Named:
     )
 
 
-def _attainment(result: "Result") -> Named:
+def _attainment(result: Result) -> Named:
     points = sources(result.front, result.controls)
     yield "attainment", plots.attainment(points, result.objectives, title=_title(result, "test split"))
 
 
-def _hypervolume(result: "Result") -> Named:
+def _hypervolume(result: Result) -> Named:
     yield "hypervolume_history", plots.hypervolume_history(progress(result), title=_title(result))
 
 
-def _operators(result: "Result") -> Named:
+def _operators(result: Result) -> Named:
     yield "operator_success", plots.operator_success(progress(result), title=_title(result))
 
 
-KINDS: MappingProxyType[str, tuple[int, Callable[["Result"], Named]]] = MappingProxyType(
+KINDS: MappingProxyType[str, tuple[int, Callable[[Result], Named]]] = MappingProxyType(
     {
         "front": (1, _fronts),
         "front_3d": (3, _front_3d),
@@ -115,7 +112,7 @@ KINDS: MappingProxyType[str, tuple[int, Callable[["Result"], Named]]] = MappingP
 
 
 def _with_controls(
-    picture: Callable[..., Figure], result: "Result", members: pd.DataFrame, split: str = "test"
+    picture: Callable[..., Figure], result: Result, members: pd.DataFrame, split: str = "test"
 ) -> Figure:
     controls = sources(result.front, result.controls)
     del controls["search"]
@@ -123,20 +120,20 @@ def _with_controls(
     return picture(members, result.objectives, split=split, controls=controls, chosen=_chosen(result), title=title)
 
 
-def _merged(result: "Result") -> pd.DataFrame:
+def _merged(result: Result) -> pd.DataFrame:
     """Returns what remains non-dominated on search over all seeds: ten whole fronts would be a tangle of lines."""
     return merged(result.front, result.objectives)
 
 
-def _chosen(result: "Result") -> list[str]:
+def _chosen(result: Result) -> list[str]:
     return [seed["chosen"] for seed in result.summary["seeds"].values()]
 
 
-def _over_seeds(result: "Result") -> str:
+def _over_seeds(result: Result) -> str:
     count = len(result.config.seeds)
     return f", members non-dominated over {count} seeds" if count > 1 else ""
 
 
-def _title(result: "Result", what: str = "") -> str:
+def _title(result: Result, what: str = "") -> str:
     name = result.config.description or result.config.data.source
     return f"{name}: {what}" if what else name

@@ -13,7 +13,7 @@ from rich.text import Text
 from analysis.fronts import SPLITS, standard_error
 from analysis.indicators import indicators, is_baseline, sources
 from experiments.decide import Choice, Decided
-from experiments.runner import Result
+from experiments.result import Result
 
 
 def print_result(

@@ -38,6 +38,17 @@ def nll(logits: Tensor, labels: Tensor) -> float:
     return float(-_log_softmax(_doubles(logits))[np.arange(len(labels)), labels.numpy()].mean())
 
 
+def brier(logits: Tensor, labels: Tensor) -> float:
+    """Brier score, half the mean squared distance between probabilities and the true class, in [0, 1].
+
+    Brier 1950, divided by two so that certainty in a wrong class costs 1. Unlike the error it sees how sure a right
+    answer is, and unlike the likelihood a single wrong answer cannot outweigh all others.
+    """
+    probabilities = np.exp(_log_softmax(_doubles(logits)))
+    probabilities[np.arange(len(labels)), labels.numpy()] -= 1.0
+    return float((probabilities**2).sum(1).mean() / 2)
+
+
 def ece(logits: Tensor, labels: Tensor, bins: int = 15) -> float:
     """Expected calibration error over ``bins`` equal-width bins of confidence, in [0, 1].
 

@@ -6,7 +6,7 @@ deep copies of the network.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,6 +39,7 @@ class SearchProblem(Problem, ABC):
         n_var: length of the genome.
         boolean: whether genomes are bits; otherwise floats within ``xl`` and ``xu``.
         objectives: what to optimise, in order.
+        reported: what to measure beside them when candidates are assessed; the search does not see it.
         xl: lower bounds of float genomes.
         xu: upper bounds of float genomes.
     """
@@ -49,6 +50,7 @@ class SearchProblem(Problem, ABC):
         n_var: int,
         boolean: bool,
         objectives: Sequence[Objective],
+        reported: Sequence[Objective] = (),
         xl: ArrayLike | None = None,
         xu: ArrayLike | None = None,
     ) -> None:
@@ -60,7 +62,7 @@ class SearchProblem(Problem, ABC):
             vtype=bool if boolean else float,
         )
         self.boolean = boolean
-        self.objectives = tuple(objectives)
+        self.objectives, self.reported = tuple(objectives), tuple(reported)
 
     @abstractmethod
     def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
@@ -95,34 +97,41 @@ class SearchProblem(Problem, ABC):
             MopruneError: an objective is not finite.
         """
         X = self.checked(X)
-        table = np.empty((len(X), len(splits), self.n_obj))
-        count = 0
-        for count, outcomes in enumerate(self.outcomes(X, splits), start=1):
+        return self._measured(self.outcomes(X, splits), len(X), splits, self.objectives)
+
+    def assess(self, X: Genomes, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
+        """Returns what candidates score in natural units, a column ``<name>_<split>`` for each objective and report."""
+        X = self.checked(X)
+        return self.table(self.outcomes(X, splits), len(X), splits)
+
+    def table(self, outcomes: Iterable[Outcomes], count: int, splits: Sequence[str]) -> pd.DataFrame:
+        """Returns the table of :meth:`assess` for ``count`` candidates' outcomes, whoever made them."""
+        measures = [*self.objectives, *self.reported]
+        values = self._measured(outcomes, count, splits, measures)
+        return pd.DataFrame(
+            {f"{o.name}_{split}": values[:, s, i] for i, o in enumerate(measures) for s, split in enumerate(splits)}
+        )
+
+    def _measured(
+        self, outcomes: Iterable[Outcomes], count: int, splits: Sequence[str], measures: Sequence[Objective]
+    ) -> NDArray[np.float64]:
+        table = np.empty((count, len(splits), len(measures)))
+        done = 0
+        for done, each in enumerate(outcomes, start=1):
             for s, split in enumerate(splits):
-                for o, objective in enumerate(self.objectives):
-                    measured = [objective.compute(outcome) for outcome in outcomes[split]]
-                    table[count - 1, s, o] = np.mean(measured) if measured else objective.worst
-        if count != len(X):
-            raise MopruneError(f"{type(self).__name__}.outcomes yielded {count} candidates of {len(X)}")
+                for i, objective in enumerate(measures):
+                    values = [objective.compute(outcome) for outcome in each[split]]
+                    table[done - 1, s, i] = np.mean(values) if values else objective.worst
+        if done != count:
+            raise MopruneError(f"{type(self).__name__}.outcomes yielded {done} candidates of {count}")
         broken = np.argwhere(~np.isfinite(table))
         if len(broken):
             i, s, o = broken[0]
             raise MopruneError(
-                f"objective {self.objectives[o].name!r} of candidate {i} on split {splits[s]!r} is "
+                f"objective {measures[o].name!r} of candidate {i} on split {splits[s]!r} is "
                 f"{table[i, s, o]}; an objective must be finite for every genome"
             )
         return table
-
-    def assess(self, X: Genomes, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
-        """Returns the candidates' objectives in natural units, a column ``<objective>_<split>`` each."""
-        table = self.values(X, splits)
-        return pd.DataFrame(
-            {
-                f"{objective.name}_{split}": table[:, s, o]
-                for o, objective in enumerate(self.objectives)
-                for s, split in enumerate(splits)
-            }
-        )
 
     def minimised(self, natural: NDArray[np.float64]) -> NDArray[np.float64]:
         """Returns what pymoo minimises from natural values, ``(n, n_obj)`` both."""

@@ -14,6 +14,12 @@ class Format(StrEnum):
     PARQUET = "parquet"
     OPTUNA = "optuna"
     STATE_DICT = "state-dict"
+    TORCH_EXPORT = "torch-export"
+    ONNX = "onnx"
+
+
+# Of the formats that hold a network; here, since the command line must not import torch to show its help.
+_SUFFIXES = {Format.STATE_DICT: ".safetensors", Format.TORCH_EXPORT: ".pt2", Format.ONNX: ".onnx"}
 
 
 def export(
@@ -23,25 +29,27 @@ def export(
         Path | None, typer.Option(metavar="FILE", help="Where to; by default RUN/exported/..., replaced if there.")
     ] = None,
     solution: Annotated[
-        str | None, typer.Option(metavar="ID", help="For state-dict; by default the chosen member of the first seed.")
+        str | None, typer.Option(metavar="ID", help="Whose network; by default the first seed's chosen member.")
     ] = None,
 ) -> None:
-    """Write every evaluation as csv, parquet or optuna studies, or one solution's network as a state-dict."""
+    """Write every evaluation as csv, parquet or optuna studies, or one solution's slimmed network."""
     from experiments import exports
     from experiments.finished import opened
     from moprune.errors import UsageError
 
-    if solution is not None and form is not Format.STATE_DICT:
-        raise UsageError(f"--solution goes with --format state-dict, not {form}")
+    if solution is not None and form not in _SUFFIXES:
+        raise UsageError(f"--solution goes with --format {', '.join(_SUFFIXES)}, not {form}")
     with opened(folder) as run:
         there = run.result.folder.path / "exported"
-        if form is Format.STATE_DICT:
+        if form in _SUFFIXES:
             member = solution or str(run.result.summary["seeds"][str(run.seeds[0])]["chosen"])
-            path = out or there / f"{member}.safetensors"
-            if path.suffix != ".safetensors":
-                raise UsageError(f"--out {path}: a state dict is written as .safetensors; name it so")
-            for written in exports.write_network(run, member, path):
-                typer.echo(written)
+            path = out or there / f"{member}{_SUFFIXES[form]}"
+            if path.suffix != _SUFFIXES[form]:
+                raise UsageError(f"--out {path}: {form} is written as {_SUFFIXES[form]}; name it so")
+            written = exports.write_network(run, member, form, path)
+            for file in written.files:
+                typer.echo(file)
+            typer.echo(written)
         elif form is Format.OPTUNA:
             path = out or there / "optuna.journal"
             studies = exports.write_optuna(run, path)

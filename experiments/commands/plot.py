@@ -20,8 +20,8 @@ def plot(
 ) -> None:
     """Draw a finished run: its front with the controls, whether it holds on test and over seeds, how it came about."""
     from experiments.pictures import draw
+    from experiments.result import load_result
     from experiments.run_folder import open_finished
-    from experiments.runner import load_result
 
     result = load_result(open_finished(folder))
     for path in draw(result, out or result.folder.figures, ".pdf" if pdf else ".png", kind or ["all"]):

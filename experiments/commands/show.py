@@ -26,8 +26,8 @@ def show(
     """Show the front of a finished run, how good it is beside its controls, and which member to take."""
     from analysis.decisions import parse_wishes
     from experiments.decide import Choice
+    from experiments.result import load_result
     from experiments.run_folder import open_finished
-    from experiments.runner import load_result
     from experiments.summary import print_result
 
     result = load_result(open_finished(folder))

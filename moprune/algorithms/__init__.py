@@ -1,24 +1,38 @@
 """Search algorithms: pymoo's by name, and what pymoo lacks.
 
 * :func:`make` builds a pymoo algorithm with operators that fit the problem's genomes;
-* :class:`DensitySampling` starts bit searches with masks of every density;
-* :class:`SteadyStateGA` is that of EvoPruneDeepTL;
+* :class:`DensitySampling` starts bit searches with masks of every density, :class:`RankedSampling` with the bits that a
+  ranking puts first;
+* :class:`SizePreservingCrossover`, :class:`SparseCrossover` and :class:`SparseMutation` keep sparse masks sparse, and
+  are guided by scores where there are any; :class:`SparseEA` finds such scores itself;
+* :class:`SteadyStateGA` is that of EvoPruneDeepTL, :func:`published_nsga2` that of MO-EvoPruneDeepTL;
 * :class:`RandomSearch` is the control of every search;
 * :class:`PackedDuplicateElimination` replaces pymoo's quadratic duplicate check for bits.
 """
 
 from moprune.algorithms.duplicates import PackedDuplicateElimination
+from moprune.algorithms.published import published_nsga2
 from moprune.algorithms.random_search import RandomSearch
-from moprune.algorithms.registry import NAMES, make, refuse_unsuitable
-from moprune.algorithms.sampling import DensitySampling
+from moprune.algorithms.registry import NAMES, OPERATORS, WITH_OPERATORS, make, refuse_unsuitable
+from moprune.algorithms.sampling import DensitySampling, RankedSampling
+from moprune.algorithms.sparse import SizePreservingCrossover, SparseCrossover, SparseMutation
+from moprune.algorithms.sparseea import SparseEA
 from moprune.algorithms.steady_state import SteadyStateGA
 
 __all__ = [
     "NAMES",
+    "OPERATORS",
+    "WITH_OPERATORS",
     "DensitySampling",
     "PackedDuplicateElimination",
     "RandomSearch",
+    "RankedSampling",
+    "SizePreservingCrossover",
+    "SparseCrossover",
+    "SparseEA",
+    "SparseMutation",
     "SteadyStateGA",
     "make",
+    "published_nsga2",
     "refuse_unsuitable",
 ]

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from pymoo.algorithms.moo.cmopso import CMOPSO
 from pymoo.algorithms.moo.gde3 import GDE3
 from pymoo.algorithms.moo.moead import MOEAD, ParallelMOEAD
@@ -23,7 +23,12 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.util.ref_dirs import get_reference_directions
 
 from moprune.algorithms.duplicates import PackedDuplicateElimination
-from moprune.algorithms.sampling import DensitySampling
+from moprune.algorithms.published import published_nsga2
+from moprune.algorithms.sampling import DensitySampling, RankedSampling
+from moprune.algorithms.scores import checked_scores
+from moprune.algorithms.sparse import SizePreservingCrossover, SparseMutation
+from moprune.algorithms.sparseea import SparseEA
+from moprune.algorithms.steady_state import SteadyStateGA, refuse_unless_one_objective_of_bits
 from moprune.errors import UsageError, not_one_of
 
 Builder = Callable[..., Algorithm]
@@ -67,7 +72,13 @@ def _age_moea(**options: Any) -> Algorithm:
     return AGEMOEA2(**options)
 
 
-_BINARY: Mapping[str, Builder] = MappingProxyType(
+def _steady_state(*, problem: Problem, **options: Any) -> Algorithm:
+    """Builds the steady-state GA, which takes one objective alone."""
+    refuse_unless_one_objective_of_bits(problem)
+    return SteadyStateGA(**options)
+
+
+_ANY: Mapping[str, Builder] = MappingProxyType(
     {
         "nsga2": _plain(NSGA2),
         "nsga3": _with_directions(NSGA3),
@@ -78,51 +89,104 @@ _BINARY: Mapping[str, Builder] = MappingProxyType(
         "moead": _with_directions(ParallelMOEAD),
     }
 )
-_REAL: Mapping[str, Builder] = MappingProxyType({**_BINARY, "gde3": _plain(GDE3), "nsde": _plain(NSDE)})
+_BITS: Mapping[str, Builder] = MappingProxyType(  # with operators of their own
+    {"nsga2_published": _plain(published_nsga2), "sparseea": _plain(SparseEA), "ssga": _steady_state}
+)
+_REALS: Mapping[str, Builder] = MappingProxyType({"gde3": _plain(GDE3), "nsde": _plain(NSDE)})
+_FIXED_OFFSPRING = ("gde3", "nsde", "moead", "ssga")
 
-NAMES: tuple[str, ...] = tuple(sorted(_REAL))
+NAMES: tuple[str, ...] = tuple(sorted({*_ANY, *_BITS, *_REALS}))
+OPERATORS = ("uniform", "sparse")
+WITH_OPERATORS: tuple[str, ...] = tuple(sorted(_ANY))
+"""Algorithms that take operators and scores when they search bits."""
 
 
-def make(name: str, problem: Problem, *, pop_size: int = 50, n_offsprings: int | None = None) -> Algorithm:
+def make(
+    name: str,
+    problem: Problem,
+    *,
+    pop_size: int | None = None,
+    n_offsprings: int | None = None,
+    operators: str | None = None,
+    scores: ArrayLike | None = None,
+) -> Algorithm:
     """Returns a pymoo algorithm ready for the problem.
 
-    Bit genomes get :class:`DensitySampling` (every density, the unpruned network included), uniform crossover,
-    1/L bit flips and duplicate elimination by hash; float genomes get the algorithm's own operators.
+    Bit genomes get one of two kits, both with the unpruned network in the first population and duplicate elimination by
+    hash; float genomes get the algorithm's own operators:
+
+    - ``uniform``: :class:`DensitySampling` (every density), uniform crossover and 1/L bit flips;
+    - ``sparse``: :class:`RankedSampling` (sizes on a logarithmic scale), :class:`SizePreservingCrossover` and
+      :class:`SparseMutation`, all guided by the scores where they are given.
+
+    ``ssga`` (:class:`SteadyStateGA`, for one objective), ``nsga2_published`` (:func:`published_nsga2`) and ``sparseea``
+    (:class:`SparseEA`, which spends L evaluations on scores of its own) search bits with operators of their own.
 
     Args:
         name: one of :data:`NAMES`.
         problem: the problem to be searched.
-        pop_size: size of the population, >= 4.
-        n_offsprings: offspring a generation, >= 2; by default as many as the population. Not for ``gde3`` and
-            ``nsde``, which always make one for each member.
+        pop_size: size of the population, >= 4; by default 50, and 30 for ``ssga`` and ``nsga2_published``.
+        n_offsprings: offspring a generation, >= 2; by default as many as the population, and 2 for
+            ``nsga2_published``. Not for ``gde3``, ``nsde``, ``moead`` and ``ssga``, which fix it.
+        operators: one of :data:`OPERATORS`, for bits; by default ``sparse`` with scores and ``uniform`` without.
+        scores: for sparse operators, one number a bit, higher for those worth keeping; by default all equal.
 
     Raises:
         UsageError: the name is not known, or does not suit the problem or the options.
     """
-    if name not in NAMES:
-        raise not_one_of("algorithm", name, NAMES)
-    binary = problem.vtype is bool
-    builders = _BINARY if binary else _REAL
-    if name not in builders:
-        raise UsageError(f"algorithm {name!r} moves through real numbers and cannot search bits; use one of: "
-                         f"{', '.join(sorted(builders))}")  # fmt: skip
-    if pop_size < 4:
-        raise UsageError(f"pop_size must be >= 4, not {pop_size}")
-    options: dict[str, Any] = {"problem": problem, "pop_size": pop_size}
+    options: dict[str, Any] = {}
+    if pop_size is not None:
+        if pop_size < 4:
+            raise UsageError(f"pop_size must be >= 4, not {pop_size}")
+        options["pop_size"] = pop_size
     if n_offsprings is not None:
         if n_offsprings < 2:
             raise UsageError("n_offsprings must be >= 2: populations are scored as a batch")
-        if name in ("gde3", "nsde", "moead"):
+        if name in _FIXED_OFFSPRING:
             raise UsageError(f"algorithm {name!r} takes no n_offsprings; remove it")
         options["n_offsprings"] = n_offsprings
-    if binary:
-        options |= {
-            "sampling": DensitySampling(include_all_on=True),
-            "crossover": UX(),
-            "mutation": BitflipMutation(prob=1.0),
-            "eliminate_duplicates": PackedDuplicateElimination(),
+    builder = _builder(name, problem)
+    if name in _ANY and problem.vtype is bool:
+        options |= _kit(problem, operators, scores)
+    elif operators is not None or scores is not None:
+        raise UsageError(f"algorithm {name!r} has operators of its own here and takes neither operators nor scores")
+    if name in _ANY or name in _REALS:
+        options.setdefault("pop_size", 50)
+    return builder(problem=problem, **options)
+
+
+def _builder(name: str, problem: Problem) -> Builder:
+    """Returns what builds the algorithm, or raises a UsageError where it cannot search the problem's genomes."""
+    if name not in NAMES:
+        raise not_one_of("algorithm", name, NAMES)
+    bits = problem.vtype is bool
+    builders = {**_ANY, **(_BITS if bits else _REALS)}
+    if name not in builders:
+        why = "moves through real numbers and cannot search bits" if bits else "searches bits, not real numbers"
+        raise UsageError(f"algorithm {name!r} {why}; use one of: {', '.join(sorted(builders))}")
+    return builders[name]
+
+
+def _kit(problem: Problem, operators: str | None, scores: ArrayLike | None) -> dict[str, Any]:
+    """Returns first population, crossover, mutation and duplicate elimination for bits."""
+    operators = operators or ("uniform" if scores is None else "sparse")
+    if operators not in OPERATORS:
+        raise not_one_of("operators", operators, OPERATORS)
+    kit: dict[str, Any] = {"eliminate_duplicates": PackedDuplicateElimination()}
+    if operators == "sparse":
+        scores = checked_scores(np.zeros(problem.n_var) if scores is None else scores, problem.n_var)
+        return kit | {
+            "sampling": RankedSampling(scores),
+            "crossover": SizePreservingCrossover(scores),
+            "mutation": SparseMutation(scores),
         }
-    return builders[name](**options)
+    if scores is not None:
+        raise UsageError("uniform operators take no scores; remove the scores, or use operators 'sparse'")
+    return kit | {
+        "sampling": DensitySampling(include_all_on=True),
+        "crossover": UX(),
+        "mutation": BitflipMutation(prob=1.0),
+    }
 
 
 def refuse_unsuitable(algorithm: Algorithm) -> None:

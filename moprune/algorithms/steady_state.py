@@ -22,7 +22,9 @@ class SteadyStateGA(Algorithm):
     The first parent is drawn at random; the second is, of three drawn at random, the one farthest from the first in
     Hamming distance (negative assortative mating). Uniform crossover makes two complementary children; each has one
     random bit flipped with probability ``p_mutation``. Of two children and the two worst members the best two stay;
-    ties go to the genome with fewer bits on.
+    ties go to the genome with fewer bits on, of the best ones found too. This is the paper's algorithm: the released
+    code asks a child to be strictly better, and each generation puts a copy of the best member in the worst one's
+    place. A genome asked for again is answered from the log; it counts as an evaluation, as it does not there.
 
     Args:
         pop_size: size of the population, >= 4.
@@ -53,11 +55,7 @@ class SteadyStateGA(Algorithm):
         self.sampling = sampling or DensitySampling()
 
     def _setup(self, problem: Problem, **_: Any) -> None:
-        if problem.n_obj != 1 or problem.vtype is not bool:
-            raise UsageError(
-                f"SteadyStateGA searches bits for one objective; this problem has {problem.n_obj} objectives of "
-                f"{'bits' if problem.vtype is bool else 'numbers'}: use nsga2, or name one objective"
-            )
+        refuse_unless_one_objective_of_bits(problem)
 
     def _initialize_infill(self) -> Population:
         return self.sampling.do(self.problem, self.pop_size, random_state=self.random_state)
@@ -87,6 +85,18 @@ class SteadyStateGA(Algorithm):
         # A stable sort with the children first: a child that equals a member takes its place.
         best = sorted(range(len(pool)), key=lambda i: _rank(pool[i]))[:2]
         self.pop = Population.merge(self.pop[keep], pool[best])
+
+    def _set_optimum(self) -> None:
+        self.opt = self.pop[[min(range(len(self.pop)), key=lambda i: _rank(self.pop[i]))]]
+
+
+def refuse_unless_one_objective_of_bits(problem: Problem) -> None:
+    """Raises a UsageError for a problem that :class:`SteadyStateGA` cannot search."""
+    if problem.n_obj != 1 or problem.vtype is not bool:
+        raise UsageError(
+            f"SteadyStateGA (ssga) searches bits for one objective; this problem has {problem.n_obj} objectives of "
+            f"{'bits' if problem.vtype is bool else 'numbers'}: use nsga2, or name one objective"
+        )
 
 
 def uniform_crossover(a: Bits, b: Bits, random_state: np.random.Generator) -> tuple[Bits, Bits]:

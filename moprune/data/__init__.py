@@ -8,6 +8,7 @@
   :class:`SplitPlan` each (:func:`default_plan` if none is given).
 - :class:`Inputs` are read one raw item at a time: :class:`ImageFiles`, :class:`TarImages`,
   :class:`TensorInputs`, :class:`DatasetInputs`, :class:`GeneratedInputs`, :class:`JoinedInputs`.
+- Corruptions: :data:`CORRUPTIONS` lists the types, :func:`corrupted` makes a split's images anew under one.
 - OOD pools: :data:`POOLS` lists them, :func:`pool` makes one in the form of a task's images, and
   :func:`photographs`, :func:`noise`, :func:`jigsaw` and :func:`digits_pool` make one each.
 - :func:`stratified` and :func:`limit` draw parts with equal class shares; :func:`duplicates_across` finds
@@ -16,6 +17,8 @@
 Everything is immutable, can be pickled, and is decided by the seeds given. Images are decoded when read.
 """
 
+from moprune.data.corruption_types import CORRUPTIONS
+from moprune.data.corruptions import corrupted
 from moprune.data.duplicates import duplicates_across
 from moprune.data.inputs import (
     DatasetInputs,
@@ -45,6 +48,7 @@ from moprune.data.task import Task
 from moprune.data.vision import TORCHVISION, open_torchvision
 
 __all__ = [
+    "CORRUPTIONS",
     "POOLS",
     "SPLITS",
     "TORCHVISION",
@@ -61,6 +65,7 @@ __all__ = [
     "TarImages",
     "Task",
     "TensorInputs",
+    "corrupted",
     "default_plan",
     "digits_pool",
     "divide",

@@ -3,13 +3,16 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from moprune.data.inputs import Inputs, Mode, TensorInputs
+from moprune.data.corruption_types import Table
+from moprune.data.corruptions import corrupted_splits
+from moprune.data.inputs import Inputs, JoinedInputs, Mode, TensorInputs
 from moprune.data.ood import POOLS, pool
 from moprune.data.sources import (
     SPLITS,
@@ -41,10 +44,14 @@ class Task:
         test: opened once, at the end.
         ood: for search, select and test the named pools of images from outside the task. search and select
             have the same names with different images; test has other names.
+        corruptions: for each split, its images under named corruptions (``type@severity``), in the order of its
+            labels. search and select have the same names, train none or those too; test has other types.
+
+        optimistic: whether search and select may be the test itself, as in :meth:`published`.
 
     Raises:
         UsageError: fewer than two classes or one named twice; a split that is empty, lacks a class or has a
-            label out of range; OOD pools that are empty or named otherwise.
+            label out of range; OOD pools that are empty or named otherwise; corruptions likewise.
     """
 
     name: str
@@ -54,6 +61,8 @@ class Task:
     select: Split
     test: Split
     ood: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
+    corruptions: Mapping[str, Mapping[str, Inputs]] = field(default_factory=dict)
+    optimistic: bool = False
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -63,8 +72,11 @@ class Task:
             raise UsageError(f"task {self.name!r} names class {repeated!r} twice; rename one")
         for split in SPLITS:
             self._check_split(split, self.split(split).labels)
-        self._check_ood()
+        if not self.optimistic:
+            self._check_ood()
+            self._check_corruptions()
         object.__setattr__(self, "ood", {split: dict(self.ood.get(split, {})) for split in OOD_SPLITS})
+        object.__setattr__(self, "corruptions", {split: dict(self.corruptions.get(split, {})) for split in SPLITS})
 
     def _check_split(self, split: str, labels: Tensor) -> None:
         where = f"split {split!r} of task {self.name!r}"
@@ -99,6 +111,28 @@ class Task:
                 "the search did not see"
             )
 
+    def _check_corruptions(self) -> None:
+        for split, versions in self.corruptions.items():
+            if split not in SPLITS:
+                raise not_one_of("split of corruptions", split, SPLITS)
+            for name, inputs in versions.items():
+                if len(inputs) != len(self.split(split)) or name in self.ood.get(split, {}):
+                    raise UsageError(
+                        f"corruption {name!r} of {split} in task {self.name!r} must have a name of its own and all "
+                        f"{len(self.split(split))} images of the split, not {len(inputs)}"
+                    )
+        train, search, select, test = (set(self.corruptions.get(split, {})) for split in SPLITS)
+        if search != select or train not in (set(), search):
+            raise UsageError(
+                f"corruptions of search in task {self.name!r} ({', '.join(sorted(search)) or 'none'}) must be those of "
+                "select, and of train if it has any; give all three the same"
+            )
+        if shared := sorted({_type(name) for name in search} & {_type(name) for name in test}):
+            raise UsageError(
+                f"corruption {shared[0]!r} of task {self.name!r} is in search and test; report on types that the "
+                "search did not see"
+            )
+
     def split(self, name: str) -> Split:
         """Returns the split called train, search, select or test.
 
@@ -110,15 +144,30 @@ class Task:
         split: Split = getattr(self, name)
         return split
 
+    def published(self) -> "Task":
+        """Returns the task as EvoPruneDeepTL used it: all but the test is trained on, and the test is searched.
+
+        Search, select and test are the same images, with the same OOD pools and corruptions. Whatever is chosen there
+        looks better than it is; results have to say so.
+        """
+        learnt = [self.train, self.search, self.select]
+        train = Split(JoinedInputs(tuple(each.inputs for each in learnt)), torch.cat([each.labels for each in learnt]))
+        scored = ("search", "select", "test")
+        return replace(
+            self, train=train, search=self.test, select=self.test, optimistic=True,
+            ood=dict.fromkeys(scored, self.ood["test"]),
+            corruptions=dict.fromkeys(scored, self.corruptions["test"]),
+        )  # fmt: skip
+
     def digest(self) -> str:
-        """Returns the SHA-256 (hexadecimal) of classes, splits and OOD pools; not of the name or any path."""
+        """Returns the SHA-256 (hexadecimal) of classes, splits, OOD pools and corruptions; not of names or paths."""
         parts = {
             "classes": self.classes,
             "splits": {split: self.split(split).digest() for split in SPLITS},
-            "ood": {
-                split: {name: inputs.digest() for name, inputs in pools.items()} for split, pools in self.ood.items()
-            },
+            "ood": _digests(self.ood),
         }
+        if any(self.corruptions.values()):  # else as it always was, so that finished runs still know their task
+            parts["corruptions"] = _digests(self.corruptions)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def sizes(self) -> dict[str, int]:
@@ -180,7 +229,8 @@ class Task:
             for pool_name, tensor in given.items():
                 whole = _tensor_inputs(f"OOD pool {pool_name!r}", tensor, inputs)
                 _place(pools, split, pool_name, whole, seed)
-        return cls(name, source.classes, **splits, ood=pools)
+        parts: dict[str, Any] = {**splits, "ood": pools}
+        return cls(name, source.classes, **parts)
 
     @classmethod
     def from_source(
@@ -190,6 +240,9 @@ class Task:
         plan: Mapping[str, SplitPlan] | None = None,
         ood_search: Sequence[str] = (),
         ood_test: Sequence[str] = (),
+        corrupt_search: Sequence[str] = (),
+        corrupt_test: Sequence[str] = (),
+        table: Table | None = None,
         seed: int = 0,
         name: str = "task",
     ) -> "Task":
@@ -202,11 +255,16 @@ class Task:
                 out, built-in pools (:data:`moprune.data.ood.POOLS`), or paths of folders or tars of images
                 (as many are drawn as the splits have images). A class goes before a pool, a pool before a path.
             ood_test: pools for the test, likewise.
-            seed: decides which images go where and the pools' contents.
+            corrupt_search: corruptions of search and select, and of train for whoever divides the two anew:
+                ``gaussian_noise@3``, see :data:`moprune.data.CORRUPTIONS`.
+            corrupt_test: corruptions of the test, of other types.
+            table: the corruptions' strengths, ``cifar`` or ``imagenet``; None for cifar where the images have
+                up to 64 pixels a side.
+            seed: decides which images go where, the pools' contents and the corruptions' noise.
             name: for people.
 
         Raises:
-            UsageError: an unknown pool, and all that dividing the source and :class:`Task` refuse.
+            UsageError: an unknown pool or corruption, and all that dividing the source and :class:`Task` refuse.
         """
         asked = [*ood_search, *ood_test]
         if repeated := [each for each in asked if asked.count(each) > 1]:
@@ -226,7 +284,9 @@ class Task:
                     _place(pools, split, pool_name, held_out[pool_name], seed)
                 else:
                     _build(pools, split, pool_name, splits, seed)
-        return cls(name, remaining.classes, **splits, ood=pools)
+        versions = corrupted_splits(splits, corrupt_search, corrupt_test, table, seed)
+        parts: dict[str, Any] = {**splits, "ood": pools, "corruptions": versions}
+        return cls(name, remaining.classes, **parts)
 
     @classmethod
     def from_folder(
@@ -235,6 +295,8 @@ class Task:
         *,
         ood_search: Sequence[str] = (),
         ood_test: Sequence[str] = (),
+        corrupt_search: Sequence[str] = (),
+        corrupt_test: Sequence[str] = (),
         seed: int = 0,
         mode: Mode = "RGB",
         plan: Mapping[str, SplitPlan] | None = None,
@@ -246,6 +308,8 @@ class Task:
             path: see :func:`moprune.data.sources.open_folder` for the layouts.
             ood_search: see :meth:`from_source`.
             ood_test: see :meth:`from_source`.
+            corrupt_search: see :meth:`from_source`.
+            corrupt_test: see :meth:`from_source`.
             seed: decides which images go where.
             mode: the mode that images are converted to.
             plan: see :meth:`from_source`.
@@ -257,7 +321,16 @@ class Task:
         path = Path(path)
         source = open_tar(path, mode) if path.is_file() else open_folder(path, mode)
         label = path.resolve().stem if name is None else name
-        return cls.from_source(source, plan=plan, ood_search=ood_search, ood_test=ood_test, seed=seed, name=label)
+        return cls.from_source(
+            source,
+            plan=plan,
+            ood_search=ood_search,
+            ood_test=ood_test,
+            corrupt_search=corrupt_search,
+            corrupt_test=corrupt_test,
+            seed=seed,
+            name=label,
+        )
 
 
 def _tensor_split(what: str, inputs: Tensor, labels: Tensor, like: Tensor | None = None) -> Split:
@@ -302,3 +375,11 @@ def _build(pools: dict[str, dict[str, Inputs]], split: str, name: str, splits: M
         drawn = limit(torch.zeros(len(found), dtype=torch.int64), min(count, len(found)), seed)
         whole = found.subset(drawn)
     _place(pools, split, name, whole, seed)
+
+
+def _type(corruption: str) -> str:
+    return corruption.partition("@")[0]
+
+
+def _digests(parts: Mapping[str, Mapping[str, Inputs]]) -> dict[str, dict[str, str]]:
+    return {split: {name: inputs.digest() for name, inputs in each.items()} for split, each in parts.items()}

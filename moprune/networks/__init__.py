@@ -13,13 +13,13 @@ Images to features
     `head_of`: the name of the classifier.
 
 Costs
-    `parameters`, `flops`.
+    `parameters`, `flops`, `latency`; `SlimmedCosts` of pruned networks without building them.
 
 Nothing here unpickles a file or changes the global random state.
 """
 
 from moprune.networks.cifar_resnet import cifar_resnet
-from moprune.networks.costs import flops, parameters
+from moprune.networks.costs import SlimmedCosts, flops, latency, parameters
 from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
 from moprune.networks.features import FeatureExtractor, cached_features, head_of
 from moprune.networks.loading import build, pretrained, published
@@ -30,12 +30,14 @@ __all__ = [
     "DigitsNet",
     "FeatureExtractor",
     "Preprocess",
+    "SlimmedCosts",
     "build",
     "cached_features",
     "cifar_resnet",
     "digit_images",
     "flops",
     "head_of",
+    "latency",
     "load_weights",
     "parameters",
     "pretrained",

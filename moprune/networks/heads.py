@@ -2,7 +2,8 @@
 
 A head is a chain of fully connected layers: ``features -> hidden[0] -> ... -> classes``. Every layer but the
 classes consists of *units* that a mask can switch off. A unit that is off is absent: its rows and columns are cut
-out of the weights, which equals multiplying its (post-activation) output by zero, exactly.
+out of the weights, which equals multiplying its (post-activation) output by zero, exactly. Single weights of one
+matrix can be switched off too (:class:`Connections`); they stay in place and are zero.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ from moprune.seeding import torch_generator
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType({"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid})
 
 Masks = tuple[Tensor, ...]
-"""One boolean mask per unit layer of a head (features first), ``(width,)`` each."""
+"""One boolean mask per unit layer of a head (features first), ``(width,)`` each; :class:`Connections` are masks too."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,54 @@ class HeadSpec:
         return sum(a * b for a, b in pairwise(widths)) + sum(biases) + self.classes
 
 
+class Connections(tuple[Tensor, ...]):
+    """The masks of a head with all units on, and a mask over the weights of one of its matrices.
+
+    A weight that is off is zero at the start, in every forward pass and after training.
+
+    Args:
+        spec: the shape before pruning.
+        matrix: which matrix; ``matrix`` i leads from unit layer i to the next layer, or to the classes.
+        on: boolean, ``(fan in, fan out)`` of that matrix; on the device the masks shall have.
+
+    Raises:
+        UsageError: the head has no such matrix, or the mask does not fit it.
+    """
+
+    spec: HeadSpec
+    matrix: int
+    on: Tensor
+
+    def __new__(cls, spec: HeadSpec, matrix: int, on: Tensor) -> "Connections":
+        """Makes the masks; a tuple is filled before ``__init__``."""
+        shapes = list(pairwise([*spec.units, spec.classes]))
+        if not 0 <= matrix < len(shapes):
+            raise UsageError(f"a head of {len(shapes)} matrices has no matrix {matrix}")
+        if on.shape != shapes[matrix] or on.dtype != torch.bool:
+            raise UsageError(
+                f"connections of matrix {matrix} must be boolean of shape {shapes[matrix]}, not {on.dtype} of "
+                f"{tuple(on.shape)}"
+            )
+        self = super().__new__(cls, (torch.ones(w, dtype=torch.bool, device=on.device) for w in spec.units))
+        self.spec, self.matrix, self.on = spec, matrix, on
+        return self
+
+    def __getnewargs__(self) -> tuple[HeadSpec, int, Tensor]:
+        return self.spec, self.matrix, self.on
+
+
+def connections(masks: Masks, matrix: int) -> Tensor | None:
+    """Returns which weights of a matrix are on, ``(fan in, fan out)``, or None if only units are masked."""
+    return masks.on if isinstance(masks, Connections) and masks.matrix == matrix else None
+
+
+def placed_on(masks: Masks, device: torch.device) -> Masks:
+    """Returns the masks on a device."""
+    if isinstance(masks, Connections):
+        return Connections(masks.spec, masks.matrix, masks.on.to(device))
+    return tuple(mask.to(device) for mask in masks)
+
+
 @dataclass(frozen=True)
 class HeadWeights:
     """The weights of a head: ``matrices[i]`` is ``(fan in, fan out)``; ``biases[i]`` is ``(fan out,)`` or None."""
@@ -74,11 +123,12 @@ class HeadWeights:
     biases: tuple[Tensor | None, ...]
 
     def compact(self, masks: Masks) -> "HeadWeights":
-        """Returns copies holding only the units that are on."""
+        """Returns copies holding only the units that are on; connections that are off are zero."""
         keep = [mask.nonzero()[:, 0] for mask in masks]
         matrices, biases = [], []
         for i, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            rows = matrix.index_select(0, keep[i])
+            on = connections(masks, i)
+            rows = (matrix if on is None else matrix * on).index_select(0, keep[i])
             if i + 1 < len(keep):  # the units of the next layer are this matrix's columns; classes all stay
                 rows = rows.index_select(1, keep[i + 1])
                 bias = None if bias is None else bias.index_select(0, keep[i + 1])
@@ -120,6 +170,7 @@ class TrainedHead:
         weights: compact weights.
         epochs: epochs trained before it stopped.
         failed: whether training diverged (weights not finite); such a head predicts nothing.
+        removed: weights among ``weights`` that are zero since their connection is off.
     """
 
     spec: HeadSpec
@@ -127,20 +178,38 @@ class TrainedHead:
     weights: HeadWeights
     epochs: int
     failed: bool = False
+    removed: int = 0
+
+    @classmethod
+    def of(cls, spec: HeadSpec, masks: Masks, weights: HeadWeights, epochs: int) -> "TrainedHead":
+        """Returns the head with these compact weights, which training gave a candidate with these masks."""
+        return cls(
+            spec,
+            kept=masks[0].nonzero()[:, 0],
+            weights=weights,
+            epochs=epochs,
+            failed=not all(bool(matrix.isfinite().all()) for matrix in weights.matrices),
+            removed=int((~masks.on).sum()) if isinstance(masks, Connections) else 0,
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Units left in each layer, the features first."""
         return tuple(matrix.shape[0] for matrix in self.weights.matrices)
 
+    def parameters(self) -> int:
+        """Returns the number of weights and biases that are left."""
+        return self.spec.parameters(self.widths) - self.removed
+
     def logits(self, features: Tensor) -> Tensor:
         """Returns logits ``(n, C)`` for full-width features ``(n, D)`` on the head's device."""
+        return _affine(self.representation(features), self.weights.matrices[-1], self.weights.biases[-1])
+
+    def representation(self, features: Tensor) -> Tensor:
+        """Returns what the last layer reads, ``(n, d)``: the last hidden layer's outputs, or the kept features."""
         x = features.index_select(1, self.kept)
-        last = len(self.weights.matrices) - 1
-        for layer, (matrix, bias) in enumerate(zip(self.weights.matrices, self.weights.biases, strict=True)):
-            x = x @ matrix if bias is None else torch.addmm(bias, x, matrix)
-            if layer < last:
-                x = activate(self.spec.activation, x)
+        for matrix, bias in zip(self.weights.matrices[:-1], self.weights.biases[:-1], strict=True):
+            x = activate(self.spec.activation, _affine(x, matrix, bias))
         return x
 
     def module(self) -> nn.Sequential:
@@ -175,6 +244,10 @@ class SelectFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the selected features."""
         return x.index_select(1, self.indices)
+
+
+def _affine(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
+    return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
 
 
 def activate(name: str, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A network with a pruned head as two files: its weights (safetensors) and a description that any program can read."""
+"""A slimmed network as two files: its weights (safetensors) and a description that any program can read."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from moprune.errors import UsageError
 from moprune.files import replacing, write_text
@@ -16,36 +16,37 @@ from moprune.networks.assembly import with_head
 from moprune.networks.features import FeatureExtractor
 from moprune.networks.heads import HeadSpec, HeadWeights, TrainedHead
 from moprune.networks.preprocess import Preprocess
+from moprune.networks.slimming import slim
 from moprune.networks.weights import fill, read_weights
+from moprune.seeding import torch_generator
 
-_FORMAT = 1
+_FORMAT = 2
 
 
-def save_network(
-    network: nn.Module,
-    path: Path,
-    *,
+def describe(
     extractor: FeatureExtractor,
     spec: HeadSpec,
+    *,
+    kept: Sequence[int],
     widths: Sequence[int],
+    example: Tensor,
     classes: Sequence[str],
     notes: Mapping[str, Any] | None = None,
-) -> list[Path]:
-    """Writes a network that ends in a pruned head; returns the two files, the weights first.
+) -> dict[str, Any]:
+    """Returns what a program has to know of a pruned network to use it, JSON-ready.
 
     Args:
-        network: backbone and head, as ``PruningProblem.network`` returns them.
-        path: of the weights, ``*.safetensors``; the description goes beside it, ``*.json``.
         extractor: the backbone with the place its features are taken from.
         spec: the head before pruning.
+        kept: indices of the features that the head reads.
         widths: units left in each layer, the features first.
+        example: preprocessed images, ``(n, C, H, W)``.
         classes: the names of the outputs.
         notes: what else the description should say, JSON-ready.
     """
-    from safetensors.torch import save
-
-    description = {
+    return {
         "format": _FORMAT,
+        "input": {"name": "images", "type": "float32", "shape": ["n", *example.shape[1:]], "what": "preprocessed"},
         "output": "logits (n, C) of preprocessed images",
         "classes": list(classes),
         "preprocess": dataclasses.asdict(extractor.preprocess),
@@ -53,13 +54,32 @@ def save_network(
         "head": dataclasses.asdict(spec),
         "widths": list(widths),
         **(notes or {}),
+        "kept": list(kept),
     }
+
+
+def write_description(description: Mapping[str, Any], path: Path) -> Path:
+    """Writes a description beside the file of a network, as ``*.json``; returns its path."""
+    described = path.with_suffix(".json")
+    write_text(described, json.dumps(description, indent=2, allow_nan=False) + "\n")
+    return described
+
+
+def save_network(network: nn.Module, path: Path, description: Mapping[str, Any]) -> list[Path]:
+    """Writes a slimmed network; returns the two files, the weights first.
+
+    Args:
+        network: backbone and pruned head, as :func:`moprune.networks.slimming.slim` returns them.
+        path: of the weights, ``*.safetensors``; the description goes beside it, ``*.json``.
+        description: from :func:`describe`.
+    """
+    from safetensors.torch import save
+
     # Clones, since safetensors refuses tensors that share memory.
     weights = save({name: value.clone().contiguous() for name, value in network.state_dict().items()})
     with replacing(path) as temporary:
         temporary.write_bytes(weights)  # safetensors' own files are readable by their owner alone
-    write_text(path.with_suffix(".json"), json.dumps(description, indent=2, allow_nan=False) + "\n")
-    return [path, path.with_suffix(".json")]
+    return [path, write_description(description, path)]
 
 
 def load_network(path: Path, backbone: nn.Module) -> nn.Module:
@@ -79,24 +99,29 @@ def load_network(path: Path, backbone: nn.Module) -> nn.Module:
             raise UsageError(f"{described}: written by another version of moprune; use that")
         shape = description["head"]
         spec = HeadSpec(**{**shape, "hidden": tuple(shape["hidden"])})
-        head = _skeleton(spec, description["widths"])
+        head = _skeleton(spec, description["kept"], description["widths"])
         preprocess = Preprocess(**description["preprocess"])
         features = description["features"]
+        size = description["input"]["shape"][1:]
     except (OSError, ValueError, KeyError, TypeError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"{described} describes no saved network ({error}); export it again") from error
-    network = with_head(FeatureExtractor(backbone, features=features, preprocess=preprocess), head)
+    whole = with_head(FeatureExtractor(backbone, features=features, preprocess=preprocess), head)
+    # What can be cut is a matter of structure: any weights and images lead to the network that was saved.
+    network = slim(whole, torch.rand(2, *size, generator=torch_generator(0, "example")))
     fill(network, read_weights(path), str(path))
     return network
 
 
-def _skeleton(spec: HeadSpec, widths: Sequence[int]) -> nn.Module:
-    """Returns a head with so many units a layer, its values to be filled in."""
-    if len(widths) != len(spec.units):
-        raise UsageError(f"a head of {len(spec.units)} layers needs as many widths, not {list(widths)}")
-    matrices = tuple(torch.zeros(a, b) for a, b in pairwise([*widths, spec.classes]))
+def _skeleton(spec: HeadSpec, kept: Sequence[int], widths: Sequence[int]) -> nn.Module:
+    """Returns a head that reads those features and has so many units a layer, its values to be filled in."""
+    if len(widths) != len(spec.units) or len(kept) != widths[0]:
+        raise UsageError(
+            f"a head of {len(spec.units)} layers on {len(kept)} features cannot have widths {list(widths)}"
+        )
+    generator = torch_generator(0, "skeleton")
+    matrices = tuple(torch.rand(a, b, generator=generator) for a, b in pairwise([*widths, spec.classes]))
     last = len(matrices) - 1
     biases = tuple(torch.zeros(m.shape[1]) if spec.hidden_bias or i == last else None for i, m in enumerate(matrices))
-    indices = torch.zeros(widths[0], dtype=torch.int64)
-    return TrainedHead(spec, indices, HeadWeights(matrices, biases), epochs=0).module()
+    return TrainedHead(spec, torch.tensor(kept, dtype=torch.int64), HeadWeights(matrices, biases), epochs=0).module()

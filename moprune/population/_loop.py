@@ -13,6 +13,7 @@ from moprune.networks.heads import (
     TrainedHead,
     activate,
     activation_gradient,
+    connections,
 )
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
@@ -44,9 +45,8 @@ def _fit_one(
     seed: int,
     stop: Event,
 ) -> TrainedHead:
-    kept = masks[0].nonzero()[:, 0]
-    x = features.index_select(1, kept)
-    head = _Descent(start.compact(masks), spec.activation, training)
+    x = features.index_select(1, masks[0].nonzero()[:, 0])
+    head = _Descent(start.compact(masks), masks, spec.activation, training)
     least, best, waited, epoch = float("inf"), None, 0, 0
     for epoch in range(1, training.epochs + 1):
         give_up_if(stop)
@@ -63,9 +63,7 @@ def _fit_one(
             waited += 1
             if training.patience is not None and waited >= training.patience:
                 break
-    weights = best or head.weights()
-    failed = not all(bool(m.isfinite().all()) for m in weights.matrices)
-    return TrainedHead(spec, kept, weights, epoch, failed)
+    return TrainedHead.of(spec, masks, best or head.weights(), epoch)
 
 
 class _Descent:
@@ -74,9 +72,10 @@ class _Descent:
     Everything is turned round: matrices are ``(fan out, fan in)`` and activations ``(units, images)``. With few
     classes and small batches the matrix products then run up to six times faster on a CPU than in the other
     layout. All parameters are views of one tensor, the matrices first, so that a step moves them in one pass.
+    Connections that are off start at zero; their momentum is kept at zero, so they stay there.
     """
 
-    def __init__(self, start: HeadWeights, activation: str, training: Training) -> None:
+    def __init__(self, start: HeadWeights, masks: Masks, activation: str, training: Training) -> None:
         self.activation = activation
         self.training = training
         self.steps = 0
@@ -88,6 +87,9 @@ class _Descent:
         self._decayed = self._parameters[: sum(m.numel() for m in matrices)]
         self.matrices, self.biases = _views(self._parameters, matrices, biases)
         self._velocities, self._bias_velocities = _views(self._velocity, matrices, biases)
+        on = [connections(masks, layer) for layer in range(len(matrices))]
+        # As floats: a product with a boolean tensor is several times slower.
+        self._on = [None if each is None else each.T.to(m, copy=True) for each, m in zip(on, matrices, strict=True)]
 
     def weights(self) -> HeadWeights:
         """Returns a copy of the weights."""
@@ -127,6 +129,9 @@ class _Descent:
         for layer, gradient in enumerate(gradients):
             velocity, bias_velocity = self._velocities[layer], self._bias_velocities[layer]
             torch.addmm(velocity, gradient, inputs[layer].T, beta=mu, out=velocity)
+            on = self._on[layer]
+            if on is not None:
+                velocity.mul_(on)
             if bias_velocity is not None:
                 bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
         self._parameters.sub_(self._velocity, alpha=rate * (1 + mu) if ahead else rate)

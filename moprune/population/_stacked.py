@@ -2,7 +2,8 @@
 
 Units that are off are kept at zero rather than cut out: their outputs are multiplied by the mask, so their
 gradients vanish and nothing of them reaches the compact head cut out at the end. Full width makes a head's
-result independent of which other heads share its stack.
+result independent of which other heads share its stack. Connections that are off start at zero; their momentum is
+kept at zero, so they stay there.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from moprune.networks.heads import (
     TrainedHead,
     activate,
     activation_gradient,
+    connections,
 )
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
@@ -45,12 +47,8 @@ def fit(
         if training.watches_loss and not stack.continues(losses / len(features), epoch):
             break
     stack.retire(torch.ones(len(stack.alive), dtype=torch.bool, device=features.device), training.epochs)
-    heads = []
-    for candidate, (weights, epochs) in zip(masks, stack.finished(), strict=True):
-        compact = weights.compact(candidate)
-        failed = not all(bool(m.isfinite().all()) for m in compact.matrices)
-        heads.append(TrainedHead(spec, candidate[0].nonzero()[:, 0], compact, epochs, failed))
-    return heads
+    results = zip(masks, stack.finished(), strict=True)
+    return [TrainedHead.of(spec, each, weights.compact(each), epochs) for each, (weights, epochs) in results]
 
 
 class _Stack:
@@ -62,6 +60,10 @@ class _Stack:
         self.alive = list(range(count))
         self._masks = [torch.stack(layer)[:, None, :].to(start.matrices[0]) for layer in zip(*masks, strict=True)]
         self._matrices = [m.expand(count, -1, -1).clone() for m in start.matrices]
+        self._on = [_stacked_connections(masks, layer, m) for layer, m in enumerate(start.matrices)]
+        for matrix, on in zip(self._matrices, self._on, strict=True):
+            if on is not None:
+                matrix.mul_(on)
         self._biases = [None if b is None else b.expand(count, 1, -1).clone() for b in start.biases]
         self._velocities = [torch.zeros_like(m) for m in self._matrices]
         self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
@@ -101,6 +103,9 @@ class _Stack:
         if ahead:
             matrix.add_(velocity, alpha=rate * mu)
         torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
+        on = self._on[layer]
+        if on is not None:
+            velocity.mul_(on)
         matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
         bias, bias_velocity = self._biases[layer], self._bias_velocities[layer]
         if bias is not None and bias_velocity is not None:
@@ -134,6 +139,7 @@ class _Stack:
         self.alive = [self.alive[place] for place in keep.tolist()]
         self._masks = [m.index_select(0, keep) for m in self._masks]
         self._matrices = [m.index_select(0, keep) for m in self._matrices]
+        self._on = [None if on is None else on.index_select(0, keep) for on in self._on]
         self._velocities = [m.index_select(0, keep) for m in self._velocities]
         self._biases = [None if b is None else b.index_select(0, keep) for b in self._biases]
         self._bias_velocities = [None if b is None else b.index_select(0, keep) for b in self._bias_velocities]
@@ -148,3 +154,11 @@ class _Stack:
             tuple(m[place].clone() for m in self._matrices),
             tuple(None if b is None else b[place, 0].clone() for b in self._biases),
         )
+
+
+def _stacked_connections(masks: Sequence[Masks], layer: int, matrix: Tensor) -> Tensor | None:
+    """Returns 1 or 0 for each weight of a matrix, ``(P, fan in, fan out)``; None if no candidate masks them."""
+    each = [connections(candidate, layer) for candidate in masks]
+    if all(on is None for on in each):
+        return None
+    return torch.stack([torch.ones_like(matrix) if on is None else on.to(matrix) for on in each])

@@ -10,10 +10,13 @@ Two strategies give the same heads to float tolerance:
     by the matrix product itself. A pruned unit costs nothing. Fastest on a CPU for all but tiny heads.
 ``stacked``
     all heads at full width in lock-step, as batched matrix products. Fastest for tiny heads, and on a GPU.
+
+Without epochs there is nothing to train: each head is cut out of the start weights and nothing else is done.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import TypeVar
 
@@ -21,8 +24,10 @@ import torch
 from torch import Tensor
 
 from moprune.errors import MopruneError, UsageError, not_one_of
-from moprune.networks.heads import HeadSpec, HeadWeights, Masks, TrainedHead
+from moprune.networks.heads import Connections, HeadSpec, HeadWeights, Masks, TrainedHead, placed_on
 from moprune.population import _loop, _stacked
+from moprune.population.committee import Committee, tiny
+from moprune.population.committee import fit as fit_committees
 from moprune.population.training import Training
 from moprune.population.workers import in_parallel
 
@@ -57,12 +62,14 @@ def fit_heads(
     seed: int,
     strategy: str = "auto",
     chunk: int | None = None,
+    committee: Committee | None = None,
 ) -> Iterator[R]:
     """Trains one head for each candidate, applies ``then`` to it, and yields the results in order.
 
     Args:
         spec: the shape before pruning.
-        masks: each candidate's masks, one per unit layer of ``spec``.
+        masks: each candidate's masks, one per unit layer of ``spec``, or its :class:`Connections`. Asked for one by
+            one, so that a sequence may make them when they are wanted.
         data: the training set; its device is where the work is done.
         start: full-width initial weights, common to all candidates.
         training: how to train.
@@ -71,6 +78,7 @@ def fit_heads(
         seed: seeds the order of the batches, common to all candidates.
         strategy: one of :data:`STRATEGIES`.
         chunk: candidates trained at once; by default as many as memory allows.
+        committee: train each head as a committee of small ones; there is one way to do that, whatever the strategy.
 
     Raises:
         UsageError: unknown strategy, or masks that do not fit the shape.
@@ -80,39 +88,43 @@ def fit_heads(
         raise not_one_of("strategy", strategy, STRATEGIES)
     if chunk is not None and chunk < 1:
         raise UsageError(f"chunk must be >= 1, not {chunk}")
-    _check_masks(spec, masks)
     device = data.features.device
     start = start.to(device)
     chosen = choose_strategy(spec, device) if strategy == "auto" else strategy
-    fit = _loop.fit if chosen == "loop" else _stacked.fit
+    fit: Callable[..., list[TrainedHead]] = _loop.fit if chosen == "loop" else _stacked.fit
+    if committee is not None:
+        chosen = "stacked" if tiny(spec) and not training.watches_loss else "loop"
+        fit = partial(fit_committees, committee=committee)
 
     @torch.inference_mode()
-    def work(part: Sequence[Masks], stop: Event) -> list[R]:
-        placed = [tuple(mask.to(device) for mask in candidate) for candidate in part]
-        heads = fit(spec, placed, data.features, data.labels, start, training, seed, stop)
-        return [then(head) for head in heads]
+    def work(part: Sequence[int], stop: Event) -> list[R]:
+        placed = [placed_on(_checked(spec, masks[i]), device) for i in part]
+        if training.epochs == 0 and committee is None:
+            return [then(TrainedHead.of(spec, each, start.compact(each), epochs=0)) for each in placed]
+        return [then(head) for head in fit(spec, placed, data.features, data.labels, start, training, seed, stop)]
 
+    candidates = range(len(masks))
     if device.type == "cpu":
         size = 1 if chosen == "loop" else chunk or _CPU_STACK
         # Stacks of tiny heads are so short an operation that threads would only wait for the interpreter.
-        workers = torch.get_num_threads() if chosen == "loop" else 1
-        for results in in_parallel(work, [masks[i : i + size] for i in range(0, len(masks), size)], workers):
+        workers = torch.get_num_threads() if chosen == "loop" or committee is not None else 1
+        for results in in_parallel(work, [candidates[i : i + size] for i in candidates[::size]], workers):
             yield from results
     else:
-        yield from _one_by_one(work, masks, chunk or chunk_size(spec, training, device), spec, device)
+        yield from _one_by_one(work, candidates, chunk or chunk_size(spec, training, device), spec, device)
 
 
 def _one_by_one(
-    work: Callable[[Sequence[Masks], Event], list[R]],
-    masks: Sequence[Masks],
+    work: Callable[[Sequence[int], Event], list[R]],
+    candidates: Sequence[int],
     size: int,
     spec: HeadSpec,
     device: torch.device,
 ) -> Iterator[R]:
     """Yields the results of one chunk after another; a chunk that does not fit into memory is halved."""
     done = 0
-    while done < len(masks):
-        part = masks[done : done + size]
+    while done < len(candidates):
+        part = candidates[done : done + size]
         try:
             results = work(part, Event())
         except torch.cuda.OutOfMemoryError as error:
@@ -141,11 +153,14 @@ def chunk_size(spec: HeadSpec, training: Training, device: torch.device) -> int:
     return int(max(1, min(512, torch.cuda.mem_get_info(device)[0] // 2 // each)))
 
 
-def _check_masks(spec: HeadSpec, masks: Sequence[Masks]) -> None:
-    for candidate in masks:
-        widths = tuple(len(mask) for mask in candidate)
-        if widths != spec.units or any(mask.dtype != torch.bool for mask in candidate):
-            raise UsageError(
-                f"masks must be boolean with widths {spec.units} (features, then hidden layers), not {widths} "
-                f"of {sorted({str(mask.dtype) for mask in candidate})}"
-            )
+def _checked(spec: HeadSpec, masks: Masks) -> Masks:
+    """Returns a candidate's masks if they fit the shape."""
+    widths = tuple(len(mask) for mask in masks)
+    if widths != spec.units or any(mask.dtype != torch.bool for mask in masks):
+        raise UsageError(
+            f"masks must be boolean with widths {spec.units} (features, then hidden layers), not {widths} "
+            f"of {sorted({str(mask.dtype) for mask in masks})}"
+        )
+    if isinstance(masks, Connections) and masks.spec != spec:
+        raise UsageError(f"connections of {masks.spec} were given for {spec}")
+    return masks

@@ -1,16 +1,27 @@
 """The contract of objectives."""
 
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from moprune.objectives import Objective, Outcome
+from moprune.objectives import NEEDS, Attacked, Objective, Outcome, Perturbed, Representations
 from moprune.seeding import torch_generator
 from moprune.testing.checks import global_random_states_kept
+
+# An outcome without what a need stands for.
+_WITHOUT: Mapping[str, Mapping[str, Any]] = {
+    "ood": {"ood_logits": {}},
+    "representations": {"representations": None},
+    "corruptions": {"corrupted_logits": {}},
+    "attacks": {"attacked": None},
+    "perturbed": {"perturbed": None},
+}
 
 
 class ObjectiveContract:
@@ -21,23 +32,40 @@ class ObjectiveContract:
         raise NotImplementedError("override make_objective")
 
     def make_outcome(self, seed: int) -> Outcome:
-        """Returns an outcome: every class present, two OOD pools, and the costs of a pruned head."""
+        """Returns an outcome with all that :data:`NEEDS` names: every class present, two OOD pools, two corruptions."""
         generator = torch_generator(seed, "contract outcome")
-        labels = torch.arange(90) % 5
-        logits = torch.randn(90, 5, generator=generator) + 2 * torch.nn.functional.one_hot(labels, 5)
-        pools = {name: torch.randn(size, 5, generator=generator) for name, size in (("a", 30), ("b", 41))}
+
+        def normal(*shape: int) -> Tensor:
+            return torch.randn(*shape, generator=generator)
+
+        def pools(width: int) -> dict[str, Tensor]:
+            return {name: normal(size, width) for name, size in (("a", 30), ("b", 41))}
+
+        def seen(labels: Tensor, width: int) -> Tensor:
+            return normal(len(labels), width) + 2 * one_hot(labels, width)
+
+        labels, train_labels, some = torch.arange(90) % 5, torch.arange(60) % 5, torch.arange(20) % 5
+        logits, ood_logits = seen(labels, 5), pools(5)
         share = float(torch.rand((), generator=generator))
-        costs = {"active_fraction": share, "active_units": round(share * 10), "head_parameters": round(share * 100)}
-        return Outcome(logits, labels, pools, costs)
+        counts = {"active_units": 10, "head_parameters": 100, "parameters": 1000, "flops": 10_000}
+        return Outcome(
+            logits=logits,
+            labels=labels,
+            ood_logits=ood_logits,
+            costs={"active_fraction": share, **{name: round(share * largest) for name, largest in counts.items()}},
+            representations=Representations(seen(labels, 7), pools(7), seen(train_labels, 7), train_labels),
+            corrupted_logits={"contrast@3": logits + normal(90, 5), "gaussian_noise@1": logits + normal(90, 5)},
+            attacked=Attacked(seen(some, 5), some),
+            perturbed=Perturbed(1.5 * seen(some, 5), pools(5)),
+        )
 
     def outcomes(self) -> Iterator[Outcome]:
         """Yields ordinary outcomes and extreme ones: saturated, all wrong, and undecided."""
         for seed in range(3):
             outcome = self.make_outcome(seed)
             yield outcome
-            right = torch.nn.functional.one_hot(outcome.labels, outcome.logits.shape[1]).float()
             for factor in (1e4, -1e4, 0.0):
-                yield replace(outcome, logits=factor * right)
+                yield _extreme(outcome, factor)
 
     def test_values_are_finite_and_no_worse_than_the_worst(self) -> None:
         objective = self.make_objective()
@@ -66,18 +94,8 @@ class ObjectiveContract:
     def test_the_order_of_images_does_not_matter(self) -> None:
         objective = self.make_objective()
         generator = torch_generator(0, "contract image order")
-
-        def shuffled(tensor: Tensor) -> Tensor:
-            return tensor[torch.randperm(len(tensor), generator=generator)]
-
         for outcome in self.outcomes():
-            order = torch.randperm(len(outcome.labels), generator=generator)
-            other = replace(
-                outcome,
-                logits=outcome.logits[order],
-                labels=outcome.labels[order],
-                ood_logits={name: shuffled(pool) for name, pool in outcome.ood_logits.items()},
-            )
+            other = _reordered(outcome, lambda count: torch.randperm(count, generator=generator))
             gap = abs(objective.compute(outcome) - objective.compute(other))
             assert gap <= 1e-12, f"{objective.name} changes by {gap} with the order of images"
 
@@ -85,23 +103,75 @@ class ObjectiveContract:
         objective = self.make_objective()
         outcome = self.make_outcome(0)
         if objective.is_cost:
-            pools = {name: -pool for name, pool in outcome.ood_logits.items()}
-            other = replace(outcome, logits=-outcome.logits, ood_logits=pools)
-            reason = "is declared a cost but depends on logits"
+            other = replace(self.make_outcome(1), costs=outcome.costs)
+            reason = "is declared a cost but depends on images"
         else:
             other = replace(outcome, costs={name: value + 1 for name, value in outcome.costs.items()})
             reason = "depends on costs but is not declared a cost"
         assert objective.compute(outcome) == objective.compute(other), f"{objective.name} {reason}"
 
-    def test_it_reads_ood_pools_only_if_it_says_so(self) -> None:
+    def test_it_reads_only_what_it_says_it_needs(self) -> None:
         objective = self.make_objective()
-        if not objective.needs_ood:
-            outcome = self.make_outcome(0)
-            without = replace(outcome, ood_logits={})
-            assert objective.compute(outcome) == objective.compute(without), f"{objective.name} reads OOD pools"
+        outcome = self.make_outcome(0)
+        for need in NEEDS.keys() - objective.needs:
+            without = replace(outcome, **_WITHOUT[need])
+            reason = f"{objective.name} reads {NEEDS[need]} without saying that it needs {need!r}"
+            assert objective.compute(outcome) == objective.compute(without), reason
 
     def test_it_can_be_pickled(self) -> None:
         try:
             pickle.dumps(self.make_objective())
         except Exception as error:
             raise AssertionError(f"the objective cannot go to another process: {error}") from error
+
+
+def _parts(outcome: Outcome) -> tuple[Representations, Attacked, Perturbed]:
+    assert outcome.representations is not None, "make_outcome must give representations"
+    assert outcome.attacked is not None, "make_outcome must give attacked images"
+    assert outcome.perturbed is not None, "make_outcome must give perturbed images"
+    return outcome.representations, outcome.attacked, outcome.perturbed
+
+
+def _extreme(outcome: Outcome, factor: float) -> Outcome:
+    """Returns an outcome with nothing but ``factor`` for the right class, and representations scaled by it."""
+    seen, attacked, perturbed = _parts(outcome)
+
+    def certain(logits: Tensor, labels: Tensor) -> Tensor:
+        return factor * one_hot(labels, logits.shape[1]).float()
+
+    return replace(
+        outcome,
+        logits=certain(outcome.logits, outcome.labels),
+        representations=replace(
+            seen, images=factor * seen.images, train=factor * seen.train, pools=_each(seen.pools, lambda x: factor * x)
+        ),
+        corrupted_logits=_each(outcome.corrupted_logits, lambda logits: certain(logits, outcome.labels)),
+        attacked=replace(attacked, logits=certain(attacked.logits, attacked.labels)),
+        perturbed=replace(perturbed, images=factor * perturbed.images),
+    )
+
+
+def _reordered(outcome: Outcome, order_of: Callable[[int], Tensor]) -> Outcome:
+    """Returns the same outcome with its images in another order."""
+    seen, attacked, perturbed = _parts(outcome)
+    order, train, some = (order_of(len(each)) for each in (outcome.labels, seen.train_labels, attacked.labels))
+
+    def shuffled(rows: Tensor) -> Tensor:
+        return rows[order_of(len(rows))]
+
+    return replace(
+        outcome,
+        logits=outcome.logits[order],
+        labels=outcome.labels[order],
+        ood_logits=_each(outcome.ood_logits, shuffled),
+        representations=Representations(
+            shuffled(seen.images), _each(seen.pools, shuffled), seen.train[train], seen.train_labels[train]
+        ),
+        corrupted_logits=_each(outcome.corrupted_logits, lambda logits: logits[order]),
+        attacked=Attacked(attacked.logits[some], attacked.labels[some]),
+        perturbed=Perturbed(shuffled(perturbed.images), _each(perturbed.pools, shuffled)),
+    )
+
+
+def _each(rows: Mapping[str, Tensor], change: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
+    return {name: change(each) for name, each in rows.items()}

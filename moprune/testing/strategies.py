@@ -2,11 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from moprune.networks.heads import ACTIVATIONS, HeadSpec, HeadWeights, Masks, TrainedHead, initial_weights
+from moprune.networks.heads import (
+    ACTIVATIONS,
+    Connections,
+    HeadSpec,
+    HeadWeights,
+    Masks,
+    TrainedHead,
+    connections,
+    initial_weights,
+)
 from moprune.population import Training, TrainingSet
 from moprune.seeding import torch_generator
 
@@ -80,6 +90,9 @@ class StrategyContract:
             assert head.widths == reference.widths, f"{where}: widths {head.widths}, not {reference.widths}"
             assert torch.equal(head.kept.cpu(), reference.kept), f"{where}: it reads other features"
             assert not head.failed, f"{where}: it is marked as failed"
+            off = [m.cpu()[w == 0] for m, w in zip(head.weights.matrices, reference.weights.matrices, strict=True)]
+            assert all(bool((zeros == 0).all()) for zeros in off), f"{where}: a connection that is off is not zero"
+            assert head.parameters() == reference.parameters(), f"{where}: {head.parameters()} weights are left"
             tensors = zip(_tensors(head.weights), _tensors(reference.weights), strict=True)
             gaps = [float((a.cpu().double() - b).abs().max()) for a, b in tensors if b.numel()]
             logits = head.logits(data.features).cpu().double() - reference.logits(data.features.double())
@@ -98,7 +111,8 @@ def reference_fit(
 ) -> list[TrainedHead]:
     """Trains masked heads the plain way: dense layers in double precision, autograd and ``torch.optim.SGD``.
 
-    A mask multiplies the (post-activation) outputs of its layer. Slow, and written to be compared with.
+    A mask multiplies the (post-activation) outputs of its layer, or the weights of its matrix. Slow, and written to
+    be compared with.
 
     Returns:
         One head for each candidate, its float64 weights cut to the units that are on.
@@ -116,11 +130,13 @@ def _reference_fit_one(
     nesterov = training.nesterov and training.momentum > 0  # torch refuses the one without the other
     optimizer = torch.optim.SGD(parameters, lr=training.learning_rate, momentum=training.momentum, nesterov=nesterov)
     activation = ACTIVATIONS[spec.activation]()
+    on = [connections(masks, i) for i in range(len(matrices))]
 
     def logits(x: Tensor) -> Tensor:
         for layer, (mask, matrix, bias) in enumerate(zip(masks, matrices, biases, strict=True)):
             x = (x if layer == 0 else activation(x)) * mask.double()
-            x = x @ matrix + (0.0 if bias is None else bias)
+            kept = on[layer]
+            x = x @ (matrix if kept is None else matrix * kept.double()) + (0.0 if bias is None else bias)
         return x
 
     least, waited, epoch, step = float("inf"), 0, 0, 0
@@ -154,7 +170,7 @@ def _reference_fit_one(
         weights = HeadWeights(
             tuple(m.detach() for m in matrices), tuple(None if b is None else b.detach() for b in biases)
         ).compact(masks)
-    return TrainedHead(spec, masks[0].nonzero()[:, 0], weights, epoch)
+    return TrainedHead.of(spec, masks, weights, epoch)
 
 
 def _blobs(spec: HeadSpec, images: int = 50) -> TrainingSet:
@@ -165,7 +181,10 @@ def _blobs(spec: HeadSpec, images: int = 50) -> TrainingSet:
 
 
 def _all_kinds_of_masks(spec: HeadSpec) -> list[Masks]:
-    """Returns masks of all units, of none, of one a layer, of none in the last layer alone, and random ones."""
+    """Returns masks of all units, of none, of one a layer, of none in the last layer alone, and random ones.
+
+    Between them, so that candidates of both kinds meet in a stack, connections of each matrix: none and random ones.
+    """
     generator = torch_generator(0, "contract masks")
     widths = spec.units
     kinds = [
@@ -177,7 +196,10 @@ def _all_kinds_of_masks(spec: HeadSpec) -> list[Masks]:
     ]
     for density in (0.2, 0.5, 0.8):
         kinds.append(tuple(torch.rand(width, generator=generator) < density for width in widths))
-    return kinds
+    shapes = list(pairwise([*widths, spec.classes]))
+    for matrix, shape in enumerate(shapes):
+        kinds.insert(2, Connections(spec, matrix, torch.rand(shape, generator=generator) < 0.5))
+    return [*kinds, Connections(spec, 0, torch.zeros(shapes[0], dtype=torch.bool))]
 
 
 def _tensors(weights: HeadWeights) -> list[Tensor]:

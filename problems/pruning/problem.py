@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,34 +14,51 @@ from moprune.data import Task
 from moprune.devices import resolve_device
 from moprune.errors import UsageError
 from moprune.networks.assembly import with_head
-from moprune.networks.features import FeatureExtractor, cached_features
+from moprune.networks.attacks import Attack
+from moprune.networks.costs import SlimmedCosts
+from moprune.networks.features import FeatureExtractor
 from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
 from moprune.networks.preprocess import Preprocess
 from moprune.networks.slimming import slim
 from moprune.objectives import Objective, Outcome, resolve
-from moprune.population import Training, TrainingSet, fit_heads
+from moprune.population import Committee, Training, TrainingSet, fit_heads
 from moprune.problem import Genomes, Outcomes, SearchProblem
+from problems.pruning.controls import Recipe, active_fraction
 from problems.pruning.encodings import Encoding
+from problems.pruning.protocol import Lesson, Protocol, Rows
+from problems.pruning.rankings import Scores, anova, ranking
+from problems.pruning.scoring import Scorer
 
 R = TypeVar("R")
+
+# Candidates whose outcomes are held at once.
+_SLAB = 64
+# What a pass through the whole network tells, and features do not.
+_NETWORK_COSTS = frozenset({"parameters", "flops"})
 
 
 class PruningProblem(SearchProblem):
     """Which units of a transferred head stay, under several objectives at once.
 
     The backbone is frozen and its features are computed once. A candidate's head is cut to the units its genome
-    keeps, trained on the ``train`` split, and scored on the split asked for: ``search`` while searching, ``select``
-    and ``test`` afterwards.
+    keeps, trained on the images its protocol says, and scored on the split asked for: ``search`` while searching,
+    ``select`` and ``test`` afterwards.
 
     Args:
         task: the data, see :class:`moprune.data.Task`.
         network: the pre-trained network; its own classifier is replaced. Or a ready ``FeatureExtractor``.
         encoding: what a bit switches, one of :data:`problems.pruning.ENCODINGS`.
         objectives: names (:data:`moprune.objectives.NAMES`) or objectives of one's own.
+        reported: measured beside them when candidates are assessed; the search does not see them.
         hidden: widths of the head's hidden layers before pruning; empty for a linear head.
         activation: of the hidden layers: relu, tanh or sigmoid.
         hidden_bias: whether hidden layers have a bias.
         training: how heads are trained.
+        members: small heads that make up a candidate's head, see :mod:`moprune.population.committee`; 1 for a plain
+            head.
+        readers: members that read each feature, where there are several.
+        protocol: which images heads learn from before they are scored on a split.
+        attack: how images are attacked, for ``adversarial_error``.
         repeats: initial weights each candidate is trained from; objectives are means over them.
         seed: the run seed: initial weights and batch order, common to all candidates.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
@@ -66,7 +83,12 @@ class PruningProblem(SearchProblem):
         hidden: Sequence[int] = (512,),
         activation: str = "relu",
         hidden_bias: bool = False,
+        reported: Sequence[str | Objective] = (),
         training: Training | None = None,
+        members: int = 1,
+        readers: int = 2,
+        protocol: Protocol | None = None,
+        attack: Attack | None = None,
         repeats: int = 1,
         seed: int = 0,
         device: str | torch.device = "auto",
@@ -84,26 +106,30 @@ class PruningProblem(SearchProblem):
         elif features is not None or preprocess is not None:
             raise UsageError("give features and preprocess to the FeatureExtractor, not to the problem")
         self.task, self.extractor = task, network
-        self.training = training or Training()
+        self.training, self.protocol = training or Training(), protocol or Protocol()
+        self.members, self.readers = members, readers
         self.repeats, self.seed = repeats, seed
         self.device = resolve_device(device)
-        self.strategy, self.chunk, self.cache = strategy, chunk, cache
-        self._on_features = on_features
-        self._features: dict[str, Tensor] = {}
-        train = self._split_features("train")
-        self.spec = HeadSpec(train.shape[1], tuple(hidden), len(task.classes), activation, hidden_bias)
+        self.strategy, self.chunk = strategy, chunk
+        measures = resolve([*objectives, *reported])
+        needs = frozenset().union(*(each.needs for each in measures))
+        self.scorer = Scorer(
+            task, network, needs, device=self.device, cache=cache, on_features=on_features, attack=attack
+        )
+        width = self.scorer.features("train").shape[1]
+        self.spec = HeadSpec(width, tuple(hidden), len(task.classes), activation, hidden_bias)
         self.encoding = Encoding.of(encoding, self.spec)
+        self._costs = self._slimmed_costs() if {each.name for each in measures} & _NETWORK_COSTS else None
         largest = {"active_units": self.encoding.length, "head_parameters": self.spec.parameters()}
-        resolved = resolve(objectives, largest)
-        for objective in resolved:
-            if objective.needs_ood and not all(task.ood[split] for split in ("search", "test")):
-                raise UsageError(
-                    f"objective {objective.name!r} needs OOD pools for search and test; task {task.name!r} has "
-                    "none: name some, e.g. noise and photographs, or drop the objective"
-                )
-        self._uses_ood = any(objective.needs_ood for objective in resolved)
-        super().__init__(n_var=self.encoding.length, boolean=True, objectives=resolved)
-        self.exclude_from_serialization = ["_on_features"]  # a callback belongs to the process it was made in
+        if self._costs is not None:
+            largest |= self._costs.largest
+        self._memo: dict[str, Any] = {}
+        super().__init__(
+            n_var=self.encoding.length, boolean=True,
+            objectives=resolve(objectives, largest), reported=resolve(reported, largest) if reported else (),
+        )  # fmt: skip
+        if members > 1 and self.encoding.edges:
+            raise UsageError("connections are pruned in single heads; use members: 1, or another encoding")
 
     @property
     def context(self) -> str:
@@ -111,17 +137,87 @@ class PruningProblem(SearchProblem):
         return f"seed={self.seed}"
 
     def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
-        """Yields each candidate's outcomes; one a repeat and split."""
-        for split in splits:  # here, not in the workers, which would each compute them
-            self._prepare(split)
-        scored = partial(self._scored, splits=splits)
-        for genome, *repeats in zip(X, *(self._fit(X, r, scored) for r in range(self.repeats)), strict=True):
-            kept = float(genome.sum())
-            costs = {"active_fraction": kept / len(genome), "active_units": kept}
-            yield {
-                split: [dataclasses.replace(each[split], costs={**each[split].costs, **costs}) for each in repeats]
-                for split in splits
-            }
+        """Yields each candidate's outcomes; one a lesson (fold), repeat and split."""
+        for first in range(0, len(X), _SLAB):
+            yield from self._slab(X[first : first + _SLAB], splits)
+
+    def outcomes_of(self, recipes: Sequence[Recipe], splits: Sequence[str]) -> Iterator[Outcomes]:
+        """Yields the outcomes of heads made by recipes instead of genomes, by the same protocol."""
+        for recipe in recipes:
+            found = _nothing(splits)
+            for lesson, scored in self._lessons(splits):
+                data = self._training_set(lesson)
+                _collect(found, self._outcomes(recipe(data), data, scored))
+            yield found
+
+    def _slab(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
+        found = [_nothing(splits) for _ in X]
+        for lesson, scored in self._lessons(splits):
+            for split, rows in scored.items():  # here, not in the workers, which would each compute it
+                self.scorer.prepare(split, rows)
+            data = self._training_set(lesson)
+            score = partial(self._outcomes, data=data, scored=scored)
+            for repeat in range(self.repeats):
+                for candidate, outcomes in zip(found, self._fit(X, lesson, repeat, score), strict=True):
+                    _collect(candidate, outcomes)
+        yield from found
+
+    def _lessons(self, splits: Sequence[str]) -> list[tuple[Lesson, dict[str, Rows | None]]]:
+        """Returns each set of training images once, with all that is scored by heads that learnt from it."""
+        plan: dict[str, tuple[Lesson, dict[str, Rows | None]]] = {}
+        for split in splits:
+            for lesson in self.protocol.lessons(self.task, split, self.seed):
+                plan.setdefault(lesson.name, (lesson, {}))[1][split] = lesson.scored
+        return list(plan.values())
+
+    def _training_set(self, lesson: Lesson) -> TrainingSet:
+        features = [self.scorer.features(part)[rows.to(self.device)] for part, rows in lesson.train.items()]
+        labels = [self.task.split(part).labels[rows] for part, rows in lesson.train.items()]
+        return TrainingSet(torch.cat(features), torch.cat(labels).to(self.device))
+
+    def _outcomes(self, head: TrainedHead, data: TrainingSet, scored: Mapping[str, Rows | None]) -> dict[str, Outcome]:
+        """Returns the outcome of one trained head on each split."""
+        active = active_fraction(self.encoding, head)
+        costs = {"active_fraction": active, "active_units": active * self.encoding.length}
+        if self._costs is not None:
+            costs |= self._costs.costs(head.kept, head.widths)
+        outcomes = {}
+        for split, rows in scored.items():
+            found = self.scorer.outcome(head, split, reference=data, rows=rows)
+            outcomes[split] = dataclasses.replace(found, costs={**found.costs, **costs})
+        return outcomes
+
+    def _fit(self, X: Genomes, lesson: Lesson, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
+        return fit_heads(
+            self.spec,
+            self.encoding.population(X),
+            self._training_set(lesson),
+            initial_weights(self.spec, self.seed, repeat),
+            self.training,
+            then=then,
+            seed=self.seed,
+            strategy=self.strategy,
+            chunk=self.chunk,
+            committee=self._committee(),
+        )
+
+    def _committee(self) -> Committee | None:
+        if self.members == 1:
+            return None
+        if "committee" not in self._memo:
+            train = TrainingSet(self.scorer.features("train"), self.task.train.labels)
+            self._memo["committee"] = Committee(self.members, self.readers, torch.from_numpy(anova(train)))
+        committee: Committee = self._memo["committee"]
+        return committee
+
+    def ranking(self, name: str) -> Scores:
+        """Returns a score for each bit, higher for those worth keeping, from the ``train`` split alone, ``(n_var,)``.
+
+        Args:
+            name: one of :data:`problems.pruning.rankings.RANKINGS`.
+        """
+        (lesson,) = Protocol().lessons(self.task, "search", self.seed)
+        return ranking(name, self.encoding, self._training_set(lesson), self.training, self.seed)
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome and the run seed."""
@@ -131,21 +227,25 @@ class PruningProblem(SearchProblem):
             "network": self.extractor.digest(),
             "head": dataclasses.asdict(self.spec),
             "layers": list(self.encoding.layers),
+            "edges": self.encoding.edges,
             "objectives": [f"{o.name} ({o.unit})" for o in self.objectives],
             "training": dataclasses.asdict(self.training),
+            "members": [self.members, self.readers] if self.members > 1 else [1],
+            "protocol": dataclasses.asdict(self.protocol),
             "repeats": self.repeats,
+            **self.scorer.fingerprint(),
         }
 
     def reseeded(self, seed: int) -> "PruningProblem":
         """Returns the same problem for another run seed; features and network are shared."""
         other = copy.copy(self)
-        other.seed = seed
-        other._on_features = self._on_features
+        other.seed, other._memo = seed, {}
         return other
 
     def heads(self, X: Genomes) -> list[TrainedHead]:
-        """Returns the candidates' trained heads, of the first repeat, on the problem's device."""
-        return list(self._fit(self.checked(X), 0, lambda head: head))
+        """Returns the candidates' trained heads as they are scored on ``test``, of the first repeat, on the device."""
+        (lesson,) = self.protocol.lessons(self.task, "test", self.seed)
+        return list(self._fit(self.checked(X), lesson, 0, lambda head: head))
 
     def network(self, genome: Genomes) -> nn.Module:
         """Returns the network with the pruned and trained head in place of its classifier, on the CPU.
@@ -160,59 +260,24 @@ class PruningProblem(SearchProblem):
 
         Equal to it, and smaller where the backbone's end is of a known kind; see :mod:`moprune.networks.slimming`.
         """
-        inputs = self.task.train.inputs
-        example = torch.stack([self.extractor.preprocess(inputs[i]) for i in range(min(4, len(inputs)))])
-        return slim(self.network(genome), example)
+        return slim(self.network(genome), self._example())
 
     def unit_names(self) -> list[str]:
         """Returns a name for each bit: ``feature 17``, ``hidden 1 neuron 3``."""
         return self.encoding.unit_names()
 
-    def _fit(self, X: Genomes, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
-        return fit_heads(
-            self.spec,
-            [self.encoding.masks(genome) for genome in X],
-            TrainingSet(self._split_features("train"), self.task.train.labels.to(self.device)),
-            initial_weights(self.spec, self.seed, repeat),
-            self.training,
-            then=then,
-            seed=self.seed,
-            strategy=self.strategy,
-            chunk=self.chunk,
-        )
+    def _slimmed_costs(self) -> SlimmedCosts:
+        return SlimmedCosts.of(self.extractor, self.spec, self._example())
 
-    def _scored(self, head: TrainedHead, splits: Sequence[str]) -> dict[str, Outcome]:
-        """Returns the outcome of one trained head on each split."""
-        return {split: self._outcome(head, split) for split in splits}
+    def _example(self) -> Tensor:
+        inputs = self.task.train.inputs
+        return torch.stack([self.extractor.preprocess(inputs[i]) for i in range(min(4, len(inputs)))])
 
-    def _outcome(self, head: TrainedHead, split: str) -> Outcome:
-        parts = [split, *(f"{split}/{pool}" for pool in self._pools(split))]
-        logits = [head.logits(self._split_features(part)).cpu() for part in parts]
-        if head.failed or not all(bool(each.isfinite().all()) for each in logits):
-            # What did not learn predicts nothing, every class alike; on all parts, lest a pool on which the logits
-            # overflow looks easy to tell from one on which they do not.
-            logits = [torch.zeros_like(each) for each in logits]
-        return Outcome(
-            logits=logits[0],
-            labels=self.task.split(split).labels,
-            ood_logits=dict(zip(self._pools(split), logits[1:], strict=True)),
-            costs={"head_parameters": float(self.spec.parameters(head.widths))},
-        )
 
-    def _prepare(self, split: str) -> None:
-        self._split_features(split)
-        for pool in self._pools(split):
-            self._split_features(f"{split}/{pool}")
+def _nothing(splits: Sequence[str]) -> dict[str, list[Outcome]]:
+    return {split: [] for split in splits}
 
-    def _pools(self, split: str) -> list[str]:
-        return list(self.task.ood.get(split, {})) if self._uses_ood else []
 
-    def _split_features(self, part: str) -> Tensor:
-        """Returns the features of a split, or of ``split/pool``, on the device; each is computed once."""
-        if part not in self._features:
-            split, _, pool = part.partition("/")
-            inputs = self.task.ood[split][pool] if pool else self.task.split(split).inputs
-            report = None if self._on_features is None else partial(self._on_features, part)
-            computed = cached_features(self.extractor, inputs, device=self.device, folder=self.cache, progress=report)
-            self._features[part] = computed.to(self.device)
-        return self._features[part]
+def _collect(found: dict[str, list[Outcome]], outcomes: Mapping[str, Outcome]) -> None:
+    for split, outcome in outcomes.items():
+        found[split].append(outcome)

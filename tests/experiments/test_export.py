@@ -1,6 +1,7 @@
 """``moprune export``: what is written is read back by the programs it is for, and equals the log."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -13,11 +14,8 @@ from experiments.evaluations import evaluations
 from experiments.finished import opened
 from experiments.main import main
 from moprune.errors import UsageError
-from moprune.networks import DigitsNet, build
-from moprune.networks.assembly import with_head
-from moprune.networks.features import FeatureExtractor
-from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
-from moprune.networks.saved import load_network, save_network
+from moprune.networks import DigitsNet, flops, parameters
+from moprune.networks.saved import load_network
 from moprune.optional import require
 
 
@@ -123,21 +121,48 @@ def test_each_layer_of_the_genome_has_its_share(tmp_path, small):
     assert set(study.trials[0].params) == {"share_on", "share_on_features", "share_on_hidden_1"}
 
 
-def test_a_network_is_read_back_with_the_same_logits(finished_run, tmp_path, capsys):
+def read_torch_export(path):
+    return torch.export.load(path).module()
+
+
+def read_onnx(path):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "read"),
+    [
+        ("state-dict", ".safetensors", lambda path: load_network(path, DigitsNet(5, seed=9))),
+        ("torch-export", ".pt2", read_torch_export),
+        ("onnx", ".onnx", read_onnx),
+    ],
+)
+def test_a_network_is_read_back_with_the_same_logits(finished_run, tmp_path, capsys, form, suffix, read):
     summary = json.loads((finished_run / "summary.json").read_text())
     solution = summary["seeds"]["2"]["chosen"]
-    path = tmp_path / "member.safetensors"
-    command = ["export", str(finished_run), "--format", "state-dict", "--solution", solution, "--out", str(path)]
-    assert main(command) == 0
-    assert capsys.readouterr().out.split() == [str(path), str(path.with_suffix(".json"))]
+    path = tmp_path / f"member{suffix}"
+    assert main(["export", str(finished_run), "--format", form, "--solution", solution, "--out", str(path)]) == 0
+    network_file, description_file, line = capsys.readouterr().out.splitlines()
+    assert (network_file, description_file) == (str(path), str(path.with_suffix(".json")))
     description = json.loads(path.with_suffix(".json").read_text())
     assert (description["solution"], description["seed"], description["classes"]) == (solution, 2, ["5", "6", "7", "8"])
     assert description["objectives"]["error"]["test"] == summary["seeds"]["2"]["test"]["search"]["error"]
     images = torch.rand(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     with opened(finished_run) as run:
-        network = run.problem(2).network(run.genomes([solution])[0])
-    assert torch.equal(load_network(path, DigitsNet(5, seed=9))(images), network(images))
+        problem, genome = run.problem(2), run.genomes([solution])[0]
+        network, slimmed = problem.network(genome), problem.slimmed(genome)
+    with torch.no_grad():
+        torch.testing.assert_close(read(path)(images), network(images), rtol=1e-4, atol=1e-4)
     assert path.stat().st_mode == path.with_suffix(".json").stat().st_mode
+    unpruned = parameters(DigitsNet(5)) - (128 * 5 + 5) + problem.spec.parameters()
+    assert f" {parameters(slimmed):,} of {unpruned:,} parameters (" in line
+    assert f" {flops(slimmed, images):,} of " in line
+    assert line.startswith(f"{path.stat().st_size / 1e6:.2f} MB")
+    difference, magnitude = re.search(r"differ by at most (\S+) \(of (\S+)\)$", line).groups()
+    assert 0 <= float(difference) <= 1e-5 * float(magnitude)
 
 
 def test_the_chosen_member_of_the_first_seed_is_the_default(finished_run):
@@ -149,34 +174,13 @@ def test_the_chosen_member_of_the_first_seed_is_the_default(finished_run):
         shutil.rmtree(finished_run / "exported", ignore_errors=True)
 
 
-@pytest.mark.parametrize("features", [None, "layer3"])
-@pytest.mark.parametrize(("hidden", "widths"), [((), (5,)), ((6, 4), (10, 3, 4)), ((6,), (0, 0))])
-def test_heads_of_every_shape_and_place_are_read_back(tmp_path, features, hidden, widths):
-    backbone = build("cifar_resnet20", seed=1)
-    extractor = FeatureExtractor(backbone, features=features)
-    spec = HeadSpec(64, hidden, 3, activation="tanh", hidden_bias=True)
-    masks = tuple(torch.arange(size) < width for size, width in zip(spec.units, widths, strict=True))
-    weights = initial_weights(spec, 0).compact(masks)
-    network = with_head(extractor, TrainedHead(spec, masks[0].nonzero()[:, 0], weights, epochs=1).module())
-    path = tmp_path / "net.safetensors"
-    save_network(network, path, extractor=extractor, spec=spec, widths=widths, classes=["a", "b", "c"])
-    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        assert torch.equal(load_network(path, build("cifar_resnet20", seed=2))(images), network(images))
-
-
-def test_broken_exports_are_refused(tmp_path):
-    with pytest.raises(UsageError, match="describes no saved network"):
-        load_network(tmp_path / "none.safetensors", DigitsNet(5))
-    (tmp_path / "x.json").write_text('{"format": 2}')
-    with pytest.raises(UsageError, match="another version"):
-        load_network(tmp_path / "x.safetensors", DigitsNet(5))
-
-
 def test_mistakes_are_one_line(finished_run, tmp_path, capsys):
     for options, message in (
-        (["--format", "csv", "--solution", "1-3"], "--solution goes with --format state-dict"),
+        (["--format", "csv", "--solution", "1-3"], "--solution goes with --format state-dict, torch-export, onnx"),
         (["--format", "state-dict", "--solution", "9-3"], "no solution '9-3'"),
+        (["--format", "onnx", "--solution", "9-3"], "no solution '9-3'"),
+        (["--format", "torch-export", "--out", "net.pt"], "written as .pt2"),
+        (["--format", "onnx", "--out", "net.safetensors"], "written as .onnx"),
         (["--format", "state-dict", "--out", "net.pt"], "written as .safetensors"),
     ):
         assert main(["export", str(finished_run), *options]) == 2
@@ -186,13 +190,13 @@ def test_mistakes_are_one_line(finished_run, tmp_path, capsys):
     assert main(["export", str(tmp_path), "--format", "csv"]) == 2
 
 
-@pytest.mark.parametrize(("form", "module"), [("parquet", "pyarrow"), ("optuna", "optuna")])
+@pytest.mark.parametrize(("form", "module"), [("parquet", "pyarrow"), ("optuna", "optuna"), ("onnx", "onnx")])
 def test_a_missing_package_is_named_with_the_command_that_installs_it(finished_run, monkeypatch, capsys, form, module):
     def missing(name):
         raise ModuleNotFoundError(name=name)
 
     monkeypatch.setattr("moprune.optional.importlib", SimpleNamespace(import_module=missing))
-    assert main(["export", str(finished_run), "--format", form, "--out", "nowhere/x"]) == 2
+    assert main(["export", str(finished_run), "--format", form, "--out", f"nowhere/x.{form}"]) == 2
     error = capsys.readouterr().err
     assert f"this needs {module}; install it with: pip install 'moprune[{form}]'" in error
 

@@ -8,7 +8,7 @@ import pytest
 from experiments.main import main
 from experiments.pictures import KINDS, draw
 from experiments.run_folder import open_finished
-from experiments.runner import load_result
+from experiments.result import load_result
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from moprune import metrics
+from moprune.detectors import DETECTORS, knn, mahalanobis
 from moprune.errors import UsageError
-from moprune.metrics import DETECTORS
-from moprune.objectives import NAMES, Objective, Outcome, objective, resolve
+from moprune.objectives import NAMES, NEEDS, Objective, Outcome, objective, resolve
 from moprune.testing import ObjectiveContract
 
-LARGEST = {"active_units": 10.0, "head_parameters": 100.0}
+LARGEST = {"active_units": 10.0, "head_parameters": 100.0, "parameters": 1000.0, "flops": 10_000.0}
 CASES = [(name, None) for name in NAMES] + [(n, d) for n in NAMES if n.startswith("ood_") for d in DETECTORS]
 
 
@@ -54,11 +54,23 @@ def test_named_objectives_are_their_metrics():
         assert objective(name).compute(o) == o.costs[name]
 
 
+def detected(o, detector):
+    """Scores of the split's images and of each pool's."""
+    if detector in metrics.DETECTORS:
+        parts = [o.logits, *o.ood_logits.values()]
+        return [metrics.ood_scores(part, detector) for part in parts]
+    if detector == "odin_perturbed":
+        parts = [o.perturbed.images, *o.perturbed.pools.values()]
+        return [-(part.double() / 1000).softmax(1).amax(1).log().numpy() for part in parts]
+    seen = o.representations
+    score = mahalanobis(seen.train, seen.train_labels) if detector == "mahalanobis" else knn(seen.train)
+    return [score(part) for part in (seen.images, *seen.pools.values())]
+
+
 @pytest.mark.parametrize("detector", sorted(DETECTORS))
 def test_detection_is_the_mean_over_pools(detector):
     o = outcome()
-    inside = metrics.ood_scores(o.logits, detector)
-    outside = [metrics.ood_scores(pool, detector) for pool in o.ood_logits.values()]
+    inside, *outside = detected(o, detector)
     for name, measure in (
         ("ood_auroc", metrics.auroc),
         ("ood_fpr95", metrics.fpr95),
@@ -67,6 +79,51 @@ def test_detection_is_the_mean_over_pools(detector):
         expected = sum(measure(inside, each) for each in outside) / 2
         assert objective(name, detector=detector).compute(o) == pytest.approx(expected, abs=1e-15)
         assert detector in objective(name, detector=detector).unit
+        assert objective(name, detector=detector).needs == DETECTORS[detector]
+
+
+def test_the_neighbour_can_be_chosen():
+    o = outcome()
+    seen = o.representations
+    score = knn(seen.train, 2)
+    expected = np.mean([metrics.auroc(score(seen.images), score(pool)) for pool in seen.pools.values()])
+    second = objective("ood_auroc", detector="knn", k=2)
+    assert second.compute(o) == pytest.approx(expected, abs=1e-15)
+    assert second.unit == "share (knn score, k=2)"
+    assert second.compute(o) != objective("ood_auroc", detector="knn").compute(o)
+
+
+def test_robustness_is_error_rates():
+    o = outcome()
+    rates = [metrics.error(logits, o.labels) for logits in o.corrupted_logits.values()]
+    assert objective("corruption_error").compute(o) == pytest.approx(sum(rates) / 2, abs=1e-15)
+    assert len(set(rates)) == 2
+    attacked = metrics.error(o.attacked.logits, o.attacked.labels)
+    assert objective("adversarial_error").compute(o) == attacked != objective("error").compute(o)
+
+
+@pytest.mark.parametrize(
+    ("name", "detector", "need"),
+    [
+        ("ood_auroc", "mahalanobis", "representations"),
+        ("ood_auroc", "knn", "representations"),
+        ("ood_fpr95", "odin_perturbed", "perturbed"),
+        ("corruption_error", None, "corruptions"),
+        ("adversarial_error", None, "attacks"),
+    ],
+)
+def test_an_outcome_without_what_is_needed_is_refused(name, detector, need):
+    o = outcome()
+    bare = Outcome(o.logits, o.labels, o.ood_logits)
+    assert need in objective(name, detector=detector).needs
+    with pytest.raises(UsageError, match=f"needs {need} "):
+        objective(name, detector=detector).compute(bare)
+
+
+def test_unknown_needs_are_refused():
+    with pytest.raises(UsageError, match="need of objective 'mine' 'odd' is not known; did you mean 'ood'"):
+        Objective("mine", "share", True, 1.0, share_of_class_0, needs=frozenset({"odd"}))
+    assert set().union(*(objective(name).needs for name in NAMES), *DETECTORS.values()) == set(NEEDS)
 
 
 def test_the_likelihood_is_cut_off_at_its_worst():
@@ -85,6 +142,9 @@ def test_counts_are_scaled_by_their_largest():
     [
         ({"name": "eror"}, "did you mean 'error'"),
         ({"name": "error", "detector": "msp"}, "takes no detector"),
+        ({"name": "corruption_error", "detector": "msp"}, "takes no detector"),
+        ({"name": "ood_auroc", "detector": "energy", "k": 3}, "with detector knn alone"),
+        ({"name": "ood_auroc", "detector": "knn", "k": 0}, "give one of 1 or more"),
         ({"name": "ood_auroc", "detector": "energie"}, "did you mean 'energy'"),
     ],
 )

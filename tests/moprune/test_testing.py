@@ -138,7 +138,22 @@ def _objective(compute, **options):
             _objective(lambda o: float(o.logits.max()), is_cost=True),
             "test_a_cost_does_not_read_images_nor_a_measure_costs",
         ),
-        (_objective(lambda o: float(len(o.ood_logits))), "test_it_reads_ood_pools_only_if_it_says_so"),
+        (_objective(lambda o: float(len(o.ood_logits))), "test_it_reads_only_what_it_says_it_needs"),
+        (_objective(lambda o: float(len(o.corrupted_logits))), "test_it_reads_only_what_it_says_it_needs"),
+        (_objective(lambda o: float(o.attacked is None)), "test_it_reads_only_what_it_says_it_needs"),
+        (_objective(lambda o: float(o.perturbed is None)), "test_it_reads_only_what_it_says_it_needs"),
+        (
+            _objective(lambda o: float(o.representations is None), needs=frozenset({"ood"})),
+            "test_it_reads_only_what_it_says_it_needs",
+        ),
+        (
+            _objective(lambda o: float(o.representations.images[0, 0]), needs=frozenset({"representations"})),
+            "test_the_order_of_images_does_not_matter",
+        ),
+        (
+            _objective(lambda o: float(o.representations.images.sum()), is_cost=True),
+            "test_a_cost_does_not_read_images_nor_a_measure_costs",
+        ),
         (_objective(lambda o: 0.0), "test_it_can_be_pickled"),
     ],
 )

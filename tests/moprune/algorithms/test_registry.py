@@ -13,7 +13,7 @@ from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.sampling.rnd import BinaryRandomSampling, FloatRandomSampling
 from pymoo.util.ref_dirs import get_reference_directions
 
-from moprune.algorithms import NAMES, RandomSearch, make
+from moprune.algorithms import NAMES, RandomSearch, SizePreservingCrossover, make
 from moprune.errors import UsageError
 from moprune.fronts import hypervolume
 from moprune.log import EvaluationLog
@@ -23,6 +23,8 @@ from moprune.search import run_algorithm, search
 from moprune.testing import AlgorithmContract, ProblemContract, toy_problem
 
 REAL_ONLY = ("gde3", "nsde")
+BITS_ONLY = ("nsga2_published", "sparseea", "ssga")  # ssga is for one objective: test_steady_state.py
+EITHER = tuple(sorted(set(NAMES) - {*REAL_ONLY, *BITS_ONLY}))
 
 
 class Parabolas(SearchProblem):
@@ -70,12 +72,12 @@ class Named(AlgorithmContract):
         return make(self.name, problem, pop_size=12)
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(REAL_ONLY)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {*REAL_ONLY, "ssga"}))
 class TestNamedOnBits(Named):
     pass
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(set(NAMES) - set(BITS_ONLY)))
 class TestNamedOnReals(Named):
     def make_problem(self):
         return Parabolas()
@@ -84,6 +86,11 @@ class TestNamedOnReals(Named):
 class TestSteadyOffspring(AlgorithmContract):
     def make_algorithm(self, problem):
         return make("nsga2", problem, pop_size=10, n_offsprings=4)
+
+
+class TestSparseOperators(AlgorithmContract):
+    def make_algorithm(self, problem):
+        return make("nsga2", problem, pop_size=10, scores=range(problem.n_var))
 
 
 class TestRandomSearch(AlgorithmContract):
@@ -117,6 +124,31 @@ def test_algorithms_find_the_front_of_the_toy_problem(name):
         assert len(front) == len(run.front_index())
 
 
+@pytest.mark.parametrize("name", EITHER)
+def test_every_name_takes_sparse_operators_and_scores(name):
+    need_numba(name)
+    problem = toy_problem(20)
+    asked = []
+    for scores in (None, range(20)):
+        with EvaluationLog() as log:
+            algorithm = make(name, problem, pop_size=12, operators="sparse", scores=scores)
+            run_algorithm(problem, algorithm, n_eval=60, seed=1, log=log)
+            table, genomes = log.history("search", 1)
+        assert (table["generation"] == 0).sum() == 12
+        assert len(np.unique(genomes, axis=0)) > 30
+        assert genomes[0].all()
+        asked.append(genomes)
+    assert np.flatnonzero(asked[1][1]).tolist() == [19]  # the best single bit
+
+
+def test_scores_alone_mean_sparse_operators():
+    kinds = [
+        type(make("nsga2", toy_problem(), operators=operators, scores=scores).mating.crossover)
+        for operators, scores in ((None, None), ("uniform", None), ("sparse", None), (None, np.zeros(12)))
+    ]
+    assert kinds == [UX, UX, SizePreservingCrossover, SizePreservingCrossover]
+
+
 def test_the_first_population_on_bits_has_the_unpruned_network():
     problem = toy_problem()
     with EvaluationLog() as log:
@@ -141,11 +173,28 @@ def test_random_search_draws_distinct_genomes_of_its_batch():
         ("nsga2", {"pop_size": 3}, "pop_size must be >= 4"),
         ("nsga2", {"n_offsprings": 1}, "scored as a batch"),
         ("moead", {"n_offsprings": 5}, "takes no n_offsprings"),
+        ("nsga2", {"operators": "sparce"}, "did you mean 'sparse'"),
+        ("nsga2", {"operators": "uniform", "scores": [0.0] * 12}, "uniform operators take no scores"),
+        ("nsga2", {"scores": [0.0] * 11}, r"of shape \(12,\), not \(11,\)"),
+        ("nsga2", {"scores": [np.inf] * 12}, "bit 0 is not finite"),
+        ("nsga2_published", {"operators": "sparse"}, "takes neither operators nor scores"),
+        ("sparseea", {"scores": [0.0] * 12}, "takes neither operators nor scores"),
     ],
 )
 def test_what_cannot_be_made_is_refused(name, options, message):
     with pytest.raises(UsageError, match=message):
         make(name, toy_problem(), **options)
+
+
+@pytest.mark.parametrize("name", BITS_ONLY)
+def test_what_searches_bits_is_refused_for_numbers(name):
+    with pytest.raises(UsageError, match=r"searches bits, not real numbers; use one of: .*nsga2,"):
+        make(name, Parabolas())
+
+
+def test_numbers_take_no_operators_for_bits():
+    with pytest.raises(UsageError, match="takes neither operators nor scores"):
+        make("nsga2", Parabolas(), operators="sparse")
 
 
 def test_agemoea2_without_numba_says_what_to_install():

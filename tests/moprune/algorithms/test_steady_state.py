@@ -1,7 +1,12 @@
+import itertools
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pymoo.core.population import Population
 
+from moprune.algorithms import make
 from moprune.algorithms.steady_state import SteadyStateGA, uniform_crossover
 from moprune.errors import UsageError
 from moprune.objectives import Objective, Outcome
@@ -33,7 +38,7 @@ class TestContract(AlgorithmContract):
         return OneMax()
 
     def make_algorithm(self, problem):
-        return SteadyStateGA(10)
+        return make("ssga", problem, pop_size=10)
 
 
 def prepared(X, F, **options):
@@ -60,6 +65,57 @@ def test_mating_prefers_the_farthest_of_the_candidates():
     for _ in range(30):
         off = algorithm._infill().get("X")
         np.testing.assert_array_equal(off[0] ^ off[1], np.ones(40, dtype=bool))
+
+
+def children_by_hand(X, state, p_mutation, candidates):
+    """Selection, crossover and mutation in plain loops, for the same random draws."""
+    first = int(state.integers(len(X)))
+    others = [i for i in range(len(X)) if i != first]
+    drawn = state.choice(others, size=candidates, replace=False)
+    distances = [sum(int(a != b) for a, b in zip(X[i], X[first], strict=True)) for i in drawn]
+    second = drawn[distances.index(max(distances))]
+    swaps = state.random(X.shape[1])
+    children = [[], []]
+    for gene, swap in enumerate(swaps):
+        pair = [X[first][gene], X[second][gene]]
+        for child, value in zip(children, pair[::-1] if swap < 0.5 else pair, strict=True):
+            child.append(bool(value))
+    for child in children:
+        if state.random() < p_mutation:
+            place = state.integers(X.shape[1])
+            child[place] = not child[place]
+    return children
+
+
+@given(st.integers(0, 10**6), st.integers(4, 9), st.integers(1, 30), st.integers(1, 3))
+def test_children_are_those_of_plain_loops(seed, members, length, candidates):
+    X = np.random.default_rng(seed).random((members, length)) < 0.5
+    algorithm = prepared(X, np.zeros(members), candidates=candidates, p_mutation=0.5)
+    algorithm.random_state = np.random.default_rng(seed)
+    expected = children_by_hand(X, np.random.default_rng(seed), 0.5, candidates)
+    assert algorithm._infill().get("X").tolist() == expected
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=4, max_size=8),
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), min_size=2, max_size=2),
+)
+def test_replacement_is_that_of_trying_every_pair(members, children):
+    """With few values of error and size, most of them tie."""
+
+    def masks(rows):
+        return np.array([np.arange(6) < size for _, size in rows])
+
+    algorithm = prepared(masks(members), [error for error, _ in members])
+    algorithm._advance(Population.new("X", masks(children), "F", np.array([[float(e)] for e, _ in children])))
+    worst = max(itertools.combinations(range(len(members)), 2), key=lambda p: sorted(members[i] for i in p)[::-1])
+    stay = [row for i, row in enumerate(members) if i not in worst]
+    pool = [members[i] for i in worst] + children
+    best = min(itertools.combinations(pool, 2), key=sorted)
+    now = sorted((int(i.F[0]), int(i.X.sum())) for i in algorithm.pop)
+    assert now == sorted([*stay, *best])
+    algorithm._set_optimum()
+    assert [(int(i.F[0]), int(i.X.sum())) for i in algorithm.opt] == [min(now)]
 
 
 def test_a_mutation_flips_one_bit_as_often_as_said():
@@ -94,5 +150,11 @@ def test_problems_it_cannot_search_are_refused():
 
     with pytest.raises(UsageError, match="one objective"):
         search(toy_problem(), SteadyStateGA(), n_eval=40, seed=1)
+    with pytest.raises(UsageError, match="one objective"):
+        make("ssga", toy_problem())
     with pytest.raises(UsageError, match="pop_size"):
         SteadyStateGA(2)
+
+
+def test_by_name_it_has_the_published_size():
+    assert make("ssga", OneMax()).pop_size == 30

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from moprune.data import Split, Task, TensorInputs, duplicates_across, open_digits
+from moprune.data import Source, Split, Task, TensorInputs, corrupted, duplicates_across, open_digits
 from moprune.errors import UsageError
 
 
@@ -171,6 +171,74 @@ def test_digits_with_photographs_and_a_held_out_class():
         for inputs in pools.values():
             assert inputs[0].shape == (1, 8, 8)
             assert inputs[0].dtype == torch.float32
+
+
+def test_corruptions_of_each_splits_own_images(animals):
+    options = {"corrupt_search": ["gaussian_noise@3", "contrast@2"], "corrupt_test": ["pixelate@5"], "seed": 4}
+    task = Task.from_folder(animals, **options)
+    for split in ("train", "search", "select", "test"):
+        versions = task.corruptions[split]
+        assert list(versions) == options["corrupt_test" if split == "test" else "corrupt_search"]
+        for inputs in versions.values():
+            assert len(inputs) == len(task.split(split))
+            assert all(item.size == (9, 7) for item in inputs)
+    # Contrast has no chance in it, so an image under it tells which image it is of.
+    plain = task.search.inputs[3]
+    again = corrupted(task.search.inputs, "contrast@2", table="cifar")[3]
+    assert task.corruptions["search"]["contrast@2"][3].tobytes() == again.tobytes() != plain.tobytes()
+    same = Task.from_folder(animals, **options)
+    assert task.digest() == same.digest() == pickle.loads(pickle.dumps(task)).digest()  # noqa: S301
+    assert task.digest() != Task.from_folder(animals, seed=4).digest()
+    assert task.corruptions["test"]["pixelate@5"].digest() == same.corruptions["test"]["pixelate@5"].digest()
+
+
+def test_noise_differs_between_splits():
+    grey = Split(TensorInputs(torch.full((40, 1, 8, 8), 0.5)), torch.arange(40) % 2)
+    task = Task.from_source(Source(("a", "b"), {"all": grey}), corrupt_search=["gaussian_noise@3"])
+    items = [task.corruptions[split]["gaussian_noise@3"][0] for split in ("train", "search", "select")]
+    assert not any(torch.equal(items[i], items[i - 1]) for i in range(3))
+
+
+def test_the_table_is_by_size_or_as_asked():
+    source = open_digits()
+    by_size, small, large = (
+        Task.from_source(source, corrupt_search=["contrast@1"], table=table).corruptions["select"]["contrast@1"]
+        for table in (None, "cifar", "imagenet")
+    )
+    assert by_size.digest() == small.digest() != large.digest()
+    deviation = [float(inputs[0].std()) for inputs in (small, large)]
+    assert deviation[0] / deviation[1] == pytest.approx(0.75 / 0.4, rel=1e-5)
+
+
+def test_corruptions_that_cannot_be_had(animals):
+    for corrupt, message in (
+        ({"corrupt_search": ["contrast@9"]}, "severity from 1 to 5"),
+        ({"corrupt_test": ["contrst@1"]}, "did you mean 'contrast'"),
+        ({"corrupt_search": ["contrast@1", "contrast@1"]}, "asked for twice"),
+        ({"corrupt_search": ["contrast@1"], "corrupt_test": ["contrast@5"]}, "'contrast' .* is in search and test"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            Task.from_folder(animals, **corrupt)
+
+
+def test_a_task_checks_its_corruptions():
+    pair, other = TensorInputs(torch.zeros(2, 3)), TensorInputs(torch.ones(2, 3))
+    both = {"search": {"blur@1": pair}, "select": {"blur@1": other}}
+    cases = {
+        "split of corruptions 'tests' is not known": {"tests": {}},
+        "all 2 images of the split, not 1": {"test": {"x@1": pair.subset([0])}},
+        r"search .*\(blur@1\) must be those of select": {"search": {"blur@1": pair}},
+        "and of train if it has any": both | {"train": {"x@1": pair}},
+        "corruption 'blur' .* is in search and test": both | {"test": {"blur@5": pair}},
+    }
+    for message, corruptions in cases.items():
+        with pytest.raises(UsageError, match=message):
+            small_task(corruptions=corruptions)
+    with pytest.raises(UsageError, match="a name of its own"):
+        small_task(corruptions={"test": {"x": pair}}, ood={"test": {"x": pair}})
+    task = small_task(corruptions=both | {"test": {"noise@1": pair}})
+    assert task.corruptions["train"] == {}
+    assert len({task.digest(), small_task(corruptions=both).digest(), small_task().digest()}) == 3
 
 
 def test_a_class_too_small_for_every_split_is_named(image_folder):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from moprune.errors import MopruneError, UsageError
-from moprune.networks.heads import ACTIVATIONS, HeadSpec, TrainedHead, initial_weights
+from moprune.networks.heads import ACTIVATIONS, Connections, HeadSpec, TrainedHead, initial_weights
 from moprune.population import Training, TrainingSet, fit_heads
 from moprune.population import heads as population_heads
 from moprune.testing import StrategyContract, reference_fit
@@ -359,3 +359,132 @@ def test_a_cuda_device_gives_the_same_heads(strategy):
     here = fit(spec, masks, Training(epochs=4), strategy, data)
     for a, b in zip(fit(spec, masks, Training(epochs=4), strategy, there), here, strict=True):
         assert torch.allclose(a.logits(there.features).cpu(), b.logits(data.features), rtol=0, atol=1e-4)
+
+
+def random_connections(spec, count, matrix=0, density=0.5, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = initial_weights(spec, 0).matrices[matrix].shape
+    return [Connections(spec, matrix, torch.rand(shape, generator=generator) < density) for _ in range(count)]
+
+
+class MaskedLinear(nn.Linear):
+    """A dense layer whose weights are multiplied by a mask, as EvoPruneDeepTL's sparse layer."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight * self.on, self.bias)
+
+
+@pytest.mark.parametrize("matrix", [0, 1, 2])
+@pytest.mark.parametrize("strategy", ["loop", "stacked"])
+def test_connections_are_trained_like_a_masked_dense_module(strategy, matrix):
+    spec = HeadSpec(6, (5, 4), 3)
+    data, (masks,), start = blobs(spec), random_connections(spec, 1, matrix, seed=4), initial_weights(spec, 1)
+    training = Training(epochs=6, batch_size=7, learning_rate=0.1, weight_decay=0.0)
+    layers = []
+    for i, weights in enumerate(start.matrices):
+        layer = MaskedLinear(*weights.shape, bias=i == 2).double()
+        layer.on = masks.on.T.double() if i == matrix else torch.ones(1).double()
+        layer.weight.data = (weights.T.double() * layer.on).contiguous()
+        if i == 2:
+            layer.bias.data.zero_()
+        layers += [layer, nn.ReLU()]
+    network = nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02 * 5, momentum=0.9, nesterov=True)
+    x = data.features.double()
+    for epoch in range(1, 7):
+        for batch in training.batches(len(x), epoch, 3, torch.device("cpu")):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(x[batch]), data.labels[batch]).backward()
+            optimizer.step()
+    (head,) = fit(spec, [masks], training, strategy, data)
+    for found, layer in zip(head.weights.matrices, layers[::2], strict=True):
+        assert torch.allclose(found.double(), (layer.weight * layer.on).T, rtol=0, atol=1e-5)
+    assert torch.allclose(head.logits(data.features).double(), network(x), rtol=0, atol=1e-5)
+    assert torch.equal(head.weights.matrices[matrix] != 0, masks.on)
+    assert head.parameters() == sum(int((m != 0).sum()) for m in head.weights.matrices) + 3
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_connections_that_are_off_stay_exactly_zero(data):
+    spec = HeadSpec(
+        4, tuple(data.draw(st.lists(st.integers(1, 4), max_size=2))), 3, hidden_bias=data.draw(st.booleans())
+    )
+    matrix = data.draw(st.integers(0, len(spec.hidden)))
+    masks = random_connections(spec, 3, matrix, data.draw(st.floats(0, 1)), data.draw(st.integers(0, 99)))
+    training = Training(
+        epochs=data.draw(st.integers(0, 4)),
+        batch_size=9,
+        learning_rate=data.draw(st.sampled_from([0.02, 0.5])),
+        momentum=data.draw(st.sampled_from([0.0, 0.9])),
+        nesterov=data.draw(st.booleans()),
+        weight_decay=data.draw(st.sampled_from([0.0, 0.1])),
+        patience=data.draw(st.sampled_from([None, 1])),
+        restore_best=data.draw(st.booleans()),
+    )
+    for strategy in ("loop", "stacked"):
+        for head, candidate in zip(fit(spec, masks, training, strategy), masks, strict=True):
+            assert (head.weights.matrices[matrix][~candidate.on] == 0).all()
+            assert head.removed == int((~candidate.on).sum())
+
+
+def test_a_neuron_without_connections_equals_a_pruned_neuron():
+    """EvoPruneDeepTL's neurons are columns of the matrix of connections (its section "Encoding strategy")."""
+    spec, training = HeadSpec(6, (5,), 3), Training(epochs=5, batch_size=8)
+    (units,) = random_masks(spec, 1, 0.5, seed=1)
+    units = (torch.ones(6, dtype=torch.bool), units[1])
+    edges = Connections(spec, 0, units[1].expand(6, 5).clone())
+    for strategy in ("loop", "stacked"):
+        a, b = fit(spec, [units, edges], training, strategy)
+        x = blobs(spec).features
+        assert torch.allclose(a.logits(x), b.logits(x), rtol=0, atol=1e-6)
+
+
+def test_connections_that_do_not_fit_are_refused():
+    spec, on = HeadSpec(4, (3,), 2), torch.ones(4, 3, dtype=torch.bool)
+    with pytest.raises(UsageError, match="no matrix 2"):
+        Connections(spec, 2, on)
+    with pytest.raises(UsageError, match=r"\(3, 2\), not torch.bool of \(4, 3\)"):
+        Connections(spec, 1, on)
+    with pytest.raises(UsageError, match=r"not torch\.float32"):
+        Connections(spec, 0, on.float())
+    with pytest.raises(UsageError, match="connections of HeadSpec"):
+        fit(HeadSpec(4, (3,), 5), [Connections(spec, 0, on)], Training(), "loop")
+
+
+def test_masks_are_asked_for_one_by_one():
+    """A sequence that makes masks on demand is never asked for two candidates' before one is scored."""
+    spec, events = HeadSpec(60, (1000,), 3), []
+
+    class Lazy(list):
+        def __getitem__(self, index):
+            assert isinstance(index, int)
+            events.append("masks")
+            return super().__getitem__(index)
+
+    masks = Lazy(random_connections(spec, 5))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        start, data = initial_weights(spec, 1), blobs(spec)
+        fitted = fit_heads(
+            spec, masks, data, start, Training(epochs=1), then=lambda _: events.append("head"), seed=0, strategy="loop"
+        )
+        list(fitted)
+    finally:
+        torch.set_num_threads(threads)
+    assert events == ["masks", "head"] * 5
+
+
+@pytest.mark.parametrize("strategy", ["loop", "stacked"])
+def test_without_epochs_a_head_is_cut_out_of_the_start_weights_and_nothing_is_trained(strategy, monkeypatch):
+    spec = HeadSpec(6, (5, 4), 3, hidden_bias=True)
+    masks = [*random_masks(spec, 3), *random_connections(spec, 2, 1)]
+    for module in (population_heads._loop, population_heads._stacked):
+        monkeypatch.setattr(module, "fit", None)
+    monkeypatch.setattr(Training, "batches", None)
+    start = initial_weights(spec, 1)
+    for head, candidate in zip(fit(spec, masks, Training(epochs=0), strategy), masks, strict=True):
+        compact = start.compact(candidate)
+        assert all(torch.equal(a, b) for a, b in zip(head.weights.matrices, compact.matrices, strict=True))
+        assert (head.epochs, head.failed) == (0, False)

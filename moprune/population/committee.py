@@ -1,0 +1,272 @@
+"""Committees: one head made of several small ones, each reading its own share of the features.
+
+The hidden units of a head are dealt out to ``members``; each member reads some of the features, is trained on a loss of
+its own from the same initial weights and batches, and the committee predicts the mean of the members' logits. That mean
+is an ordinary head again, whose matrices are zero outside the members' blocks: an ensemble (random subspaces, Ho 1998)
+in the place of a single head, with no more hidden units, and with fewer weights.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from threading import Event
+
+import torch
+from torch import Tensor
+
+from moprune.errors import UsageError
+from moprune.networks.heads import (
+    Connections,
+    HeadSpec,
+    HeadWeights,
+    Masks,
+    TrainedHead,
+    activate,
+    activation_gradient,
+)
+from moprune.population.training import Training
+from moprune.population.workers import give_up_if
+
+Dealt = list[list[Tensor]]
+"""Each member's units of every layer of a head (features first), as indices into the full width."""
+
+# Below this many weights a head's training time is dispatch, not arithmetic; see moprune.population.heads.
+_TINY_HEAD = 50_000
+
+
+@dataclass(frozen=True, eq=False)
+class Committee:
+    """How a head is divided.
+
+    Attributes:
+        members: number of small heads, >= 2.
+        readers: how many of the members read each feature, 1 to ``members``.
+        scores: usefulness of each feature, ``(D,)``; features are dealt out from the best to the worst in turn, so that
+            members are equally strong. By default the features' own order.
+    """
+
+    members: int = 8
+    readers: int = 2
+    scores: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if self.members < 2 or not 1 <= self.readers <= self.members:
+            raise UsageError(
+                f"a committee needs >= 2 members and 1 to {self.members} readers a feature, not {self.members} "
+                f"members and {self.readers} readers"
+            )
+
+    def widths(self, spec: HeadSpec) -> list[int]:
+        """Returns the most units a member can have of each layer, features first."""
+        return [-(-spec.features // self.members) * self.readers, *(-(-h // self.members) for h in spec.hidden)]
+
+    def deal(self, masks: Masks) -> Dealt:
+        """Returns each member's units of every layer (features first), as indices into the full width.
+
+        Raises:
+            UsageError: the masks are of connections.
+        """
+        if isinstance(masks, Connections):
+            raise UsageError("committees are made of units; connections are pruned in single heads (members: 1)")
+        features = masks[0].nonzero()[:, 0]
+        if self.scores is not None:
+            features = features[self.scores.to(features.device)[features].argsort(descending=True, stable=True)]
+        hands = [features[i :: self.members] for i in range(self.members)]
+        dealt = []
+        for member in range(self.members):
+            read = torch.cat([hands[(member + j) % self.members] for j in range(self.readers)])
+            own = [mask.nonzero()[:, 0] for mask in masks[1:]]
+            dealt.append([read, *(units[units % self.members == member] for units in own)])
+        return dealt
+
+
+def fit(
+    spec: HeadSpec,
+    masks: Sequence[Masks],
+    features: Tensor,
+    labels: Tensor,
+    start: HeadWeights,
+    training: Training,
+    seed: int,
+    stop: Event,
+    *,
+    committee: Committee,
+) -> list[TrainedHead]:
+    """Trains the committees of some candidates; see :func:`moprune.population.heads.fit_heads`."""
+    targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
+    dealt = [committee.deal(each) for each in masks]
+    if len(masks) == 1 and not tiny(spec):
+        blocks = _Blocks(dealt, start, spec.activation, training)
+    else:  # at full width, so that a result does not depend on who else is in the stack
+        blocks = _Blocks(dealt, start, spec.activation, training, widths=committee.widths(spec))
+    weights, epochs = _descend(blocks, features, targets, start, training, seed, stop)
+    heads = [TrainedHead.of(spec, m, w.compact(m), epochs) for m, w in zip(masks, weights, strict=True)]
+    return [
+        dataclasses.replace(head, removed=_outside(spec, m, d)) for head, m, d in zip(heads, masks, dealt, strict=True)
+    ]
+
+
+def tiny(spec: HeadSpec) -> bool:
+    """Whether a head is so small that its training time is dispatch, not arithmetic: then committees are stacked."""
+    return spec.parameters() <= _TINY_HEAD
+
+
+@torch.inference_mode()
+def _descend(
+    blocks: "_Blocks",
+    features: Tensor,
+    targets: Tensor,
+    start: HeadWeights,
+    training: Training,
+    seed: int,
+    stop: Event,
+) -> tuple[list[HeadWeights], int]:
+    """Trains committees together; those of several candidates only where nobody looks at the loss."""
+    least, best, waited, epoch = float("inf"), None, 0, 0
+    for epoch in range(1, training.epochs + 1):
+        give_up_if(stop)
+        loss = torch.zeros((), device=features.device)
+        for batch in training.batches(len(features), epoch, seed, features.device):
+            loss += blocks.step(features.index_select(0, batch), targets.index_select(0, batch))
+        if not training.watches_loss:
+            continue
+        mean = float(loss) / len(features)
+        if mean < least - training.min_delta:
+            least, waited = mean, 0
+            best = blocks.weights(start) if training.restore_best else None
+        else:
+            waited += 1
+            if training.patience is not None and waited >= training.patience:
+                break
+    return best or blocks.weights(start), epoch
+
+
+def _outside(spec: HeadSpec, masks: Masks, dealt: Dealt) -> int:
+    """Returns how many weights between kept units lie outside the members' blocks."""
+    kept = [int(mask.sum()) for mask in masks]
+    between = [a * b for a, b in pairwise(kept)]
+    inside = [sum(len(units[i]) * len(units[i + 1]) for units in dealt) for i in range(len(spec.hidden))]
+    return sum(between) - sum(inside)
+
+
+class _Blocks:
+    """Stochastic gradient descent on the members of some committees in lock-step, as batched matrix products.
+
+    Members have nearly, not exactly, as many units; blocks are padded to the widest, or to given widths. Units of the
+    padding are held at zero: as inputs they are multiplied by zero, and as outputs their weights are zero.
+    """
+
+    def __init__(
+        self,
+        dealt: Sequence[Dealt],
+        start: HeadWeights,
+        activation: str,
+        training: Training,
+        widths: Sequence[int] | None = None,
+    ) -> None:
+        self.training, self.activation, self.steps = training, activation, 0
+        self.committees, self.members = len(dealt), len(dealt[0])
+        everyone = [units for committee in dealt for units in committee]
+        layers = range(len(everyone[0]))
+        device = start.matrices[0].device
+        widest = widths or [max(1, *(len(units[layer]) for units in everyone)) for layer in layers]
+        self._units = [_padded([units[layer] for units in everyone], widest[layer]) for layer in layers]
+        self._on = [_within([len(units[layer]) for units in everyone], widest[layer], device) for layer in layers]
+        self._matrices, self._biases = self._placed(start)
+        self._velocities = [torch.zeros_like(m) for m in self._matrices]
+        self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
+
+    def _placed(self, start: HeadWeights) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Returns each member's share of the start weights."""
+        matrices: list[Tensor] = []
+        biases: list[Tensor | None] = []
+        for layer, (matrix, bias) in enumerate(zip(start.matrices, start.biases, strict=True)):
+            rows, on = self._units[layer], self._on[layer]
+            if layer + 1 < len(self._units):
+                columns, there = self._units[layer + 1], self._on[layer + 1]
+                matrices.append(matrix[rows[:, :, None], columns[:, None, :]] * on[:, :, None] * there[:, None, :])
+                biases.append(None if bias is None else (bias[columns] * there)[:, None, :])
+            else:
+                matrices.append(matrix[rows] * on[:, :, None])
+                biases.append(None if bias is None else bias.expand(len(rows), 1, -1).clone())
+        return matrices, biases
+
+    def step(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Takes one step on a batch ``(b, D)``; returns the sum over images of the members' mean loss before it."""
+        count, width = self._units[0].shape
+        read = x.index_select(1, self._units[0].reshape(-1)).view(len(x), count, width).transpose(0, 1)
+        outputs = [read * self._on[0][:, None, :]]
+        for layer, (matrix, bias) in enumerate(zip(self._matrices, self._biases, strict=True)):
+            y = torch.bmm(outputs[-1], matrix) if bias is None else torch.baddbmm(bias, outputs[-1], matrix)
+            if layer + 1 < len(self._matrices):
+                y = activate(self.activation, y).mul_(self._on[layer + 1][:, None, :])
+            outputs.append(y)
+        log_probabilities = outputs[-1].log_softmax(2)
+        loss = -(log_probabilities * targets).sum() / self.members
+        gradient = log_probabilities.exp_().sub_(targets).div_(len(x))
+        rate = self.training.rate(self.steps)
+        for layer in reversed(range(len(self._matrices))):
+            following = gradient
+            if layer > 0:
+                gradient = torch.bmm(following, self._matrices[layer].mT)
+                gradient = activation_gradient(self.activation, gradient, outputs[layer])
+                gradient.mul_(self._on[layer][:, None, :])
+            self._update(layer, outputs[layer], following, rate)
+        self.steps += 1
+        return loss
+
+    def _update(self, layer: int, inputs: Tensor, gradient: Tensor, rate: float) -> None:
+        """Moves a layer's weights by the rule of the other strategies, see ``_loop``."""
+        mu, ahead = self.training.momentum, self.training.nesterov and self.training.momentum > 0
+        matrix, velocity = self._matrices[layer], self._velocities[layer]
+        if self.training.weight_decay:
+            matrix.mul_(1.0 - rate * self.training.weight_decay)
+        if ahead:
+            matrix.add_(velocity, alpha=rate * mu)
+        torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
+        matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
+        bias, bias_velocity = self._biases[layer], self._bias_velocities[layer]
+        if bias is not None and bias_velocity is not None:
+            if ahead:
+                bias.add_(bias_velocity, alpha=rate * mu)
+            bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
+            bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
+
+    def weights(self, start: HeadWeights) -> list[HeadWeights]:
+        """Returns the one head that the members of each committee make, at full width, zero outside their blocks."""
+        return [self._together(c * self.members, start) for c in range(self.committees)]
+
+    def _together(self, first: int, start: HeadWeights) -> HeadWeights:
+        matrices, biases = [], []
+        for layer, (like, bias) in enumerate(zip(start.matrices, start.biases, strict=True)):
+            whole, vector = torch.zeros_like(like), None if bias is None else torch.zeros_like(bias)
+            for member in range(first, first + self.members):
+                rows = self._own(layer, member)
+                block, own = self._matrices[layer][member][: len(rows)], self._biases[layer]
+                if layer + 1 < len(self._units):
+                    columns = self._own(layer + 1, member)
+                    whole[rows[:, None], columns] = block[:, : len(columns)]
+                    if vector is not None and own is not None:
+                        vector[columns] = own[member, 0, : len(columns)]
+                else:
+                    whole[rows] += block / self.members  # the mean of the logits
+                    if vector is not None and own is not None:
+                        vector += own[member, 0] / self.members
+            matrices.append(whole)
+            biases.append(vector)
+        return HeadWeights(tuple(matrices), tuple(biases))
+
+    def _own(self, layer: int, member: int) -> Tensor:
+        return self._units[layer][member][: int(self._on[layer][member].sum())]
+
+
+def _padded(units: Sequence[Tensor], width: int) -> Tensor:
+    """Returns the members' units as one tensor ``(members, width)``; the padding points at unit 0."""
+    return torch.stack([torch.nn.functional.pad(each, (0, width - len(each))) for each in units])
+
+
+def _within(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+    """Returns 1 for a member's own units and 0 for its padding, ``(members, width)`` float32."""
+    places = torch.arange(width, device=device)
+    return (places[None, :] < torch.tensor(lengths, device=device)[:, None]).to(torch.float32)
