@@ -11,6 +11,9 @@ from moprune.objectives import Objective
 
 SPLITS = ("search", "select", "test")
 
+OPTIMISTIC = "members were selected on the test images (profile paper, as published), so these figures are optimistic"
+"""What everything made of a run whose task is :meth:`~moprune.data.task.Task.published` has to say."""
+
 
 def standard_error(share: float, images: int) -> float:
     """Returns the standard error of a share measured on so many images, by the binomial formula.
@@ -42,16 +45,20 @@ def choose(
         cost: the objective that counts as cost; without it in the front there is no budget.
 
     Raises:
-        UsageError: the front holds none of :data:`LOSSES`.
+        UsageError: the front holds none of :data:`LOSSES` on both splits.
     """
-    measured = [name for name in LOSSES if f"{name}_select" in front]
+    measured = [name for name in LOSSES if {f"{name}_search", f"{name}_select"} <= set(front)]
     if not measured:
         raise UsageError(f"no member can be chosen without one of {', '.join(LOSSES)}; report one: reported=[error]")
-    ranked = pd.DataFrame({"solution": front["solution"], "loss": 0.0, "cost": 0.0})
-    for split in ("search", "select"):
-        ranked["loss"] += front[f"{measured[0]}_{split}"] * images[split] / (images["search"] + images["select"])
-    if f"{cost}_select" in front:
-        ranked["cost"] = front[f"{cost}_select"]
+    both = ("search", "select")
+    loss = np.average([front[f"{measured[0]}_{split}"] for split in both], axis=0, weights=[images[s] for s in both])
+    ranked = pd.DataFrame(
+        {
+            "solution": front["solution"],
+            "loss": loss.round(12),  # lest equals be told apart by the last bit of a sum
+            "cost": front.get(f"{cost}_select", 0.0),
+        }
+    )
     within = ranked[ranked["cost"] <= budget]
     candidates = within if len(within) else ranked
     return str(candidates.sort_values(["loss", "cost", "solution"])["solution"].iloc[0])

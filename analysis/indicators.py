@@ -52,6 +52,13 @@ def is_baseline(points: pd.DataFrame) -> bool:
     return len(points) <= (points["seed"].nunique() if "seed" in points else 1)
 
 
+def baselines(controls: pd.DataFrame | None) -> set[str]:
+    """Returns the names of the controls that are baselines: one point a seed spans no front."""
+    return {
+        name for name, points in sources(pd.DataFrame(), controls).items() if name != "search" and is_baseline(points)
+    }
+
+
 def merged(front: pd.DataFrame, objectives: Sequence[Objective], split: str = "search") -> pd.DataFrame:
     """Returns the rows that no other row, of whatever seed, dominates on a split, in their order.
 
@@ -71,6 +78,7 @@ def indicators(
     controls: pd.DataFrame | None,
     objectives: Sequence[Objective],
     splits: Sequence[str] = SPLITS,
+    reported: Sequence[Objective] = (),
 ) -> pd.DataFrame:
     """Returns a row for each seed, source and split, with the columns explained at the top of this module.
 
@@ -79,12 +87,13 @@ def indicators(
         controls: the same columns beside ``control``, if there are controls.
         objectives: the objectives, in the order of the problem.
         splits: the splits to measure on.
+        reported: measures beside the objectives whose shift is told too.
     """
     points = sources(front, controls)
     everything = pd.concat(points.values(), ignore_index=True)
     references = {split: scaled(merged(everything, objectives, split), objectives, split) for split in splits}
     rows = [
-        {"seed": seed, "source": source, "split": split} | _row(members, objectives, split, references[split])
+        {"seed": seed, "source": source, "split": split} | _row(members, objectives, split, references[split], reported)
         for source, all_seeds in points.items()
         for seed, members in all_seeds.groupby("seed", sort=False)
         for split in splits
@@ -112,13 +121,17 @@ def spread(F: Matrix) -> float:
 
 
 def _row(
-    members: pd.DataFrame, objectives: Sequence[Objective], split: str, reference: Matrix
+    members: pd.DataFrame,
+    objectives: Sequence[Objective],
+    split: str,
+    reference: Matrix,
+    reported: Sequence[Objective] = (),
 ) -> dict[str, float | int]:
     F = scaled(members, objectives, split)
     best = F[nondominated(F)]
     shifts = {
         f"shift_{o.name}": float((members[f"{o.name}_{split}"] - members[f"{o.name}_search"]).mean())
-        for o in objectives
+        for o in (*objectives, *reported)
         if f"{o.name}_search" in members
     }
     return {

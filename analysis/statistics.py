@@ -59,6 +59,21 @@ def signed_rank(differences: ArrayLike) -> float:
     return float(stats.wilcoxon(differences, zero_method="pratt", method="auto").pvalue)
 
 
+def not_worse(differences: ArrayLike, margin: float) -> float:
+    """Returns the one-sided p of Wilcoxon's signed-rank test that something is worse by the margin or more.
+
+    A small p is evidence of non-inferiority: the median loss is below the margin. See :func:`signed_rank` for zeros.
+
+    Args:
+        differences: paired, ours less theirs, of a measure of which less is better.
+        margin: the loss that would matter, >= 0.
+    """
+    shifted = np.asarray(differences, dtype=np.float64) - margin
+    if not shifted.any():
+        return 1.0
+    return float(stats.wilcoxon(shifted, zero_method="pratt", alternative="less", method="auto").pvalue)
+
+
 def rank_biserial(differences: ArrayLike) -> float:
     """Returns the matched-pairs rank-biserial correlation (Kerby 2014), from -1 (all negative) to 1 (all positive).
 

@@ -38,6 +38,7 @@ def build_problem(config: ExperimentConfig, seed: int, on_features: FeatureProgr
         training=Training(**pruning.training.model_dump()),
         members=pruning.members,
         readers=pruning.readers,
+        mode=pruning.mode,
         protocol=Protocol(pruning.folds, pruning.refit),
         attack=Attack(**config.attack.model_dump()),
         repeats=pruning.repeats,

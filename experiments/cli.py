@@ -66,7 +66,7 @@ def run(
     if device is not None:
         overrides.append(f"device={device}")
     config = load_experiment(experiment, overrides)
-    folder = out or Path("runs") / find_experiment(experiment).stem
+    folder = out or Path("runs") / find_experiment(experiment, overrides).stem
     with LiveProgress() as progress:
         try:
             from experiments.runner import run_experiment

@@ -9,6 +9,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from analysis.fronts import OPTIMISTIC
 from analysis.statistics import (
     COLUMNS,
     Comparison,
@@ -22,7 +23,7 @@ from analysis.statistics import (
 from experiments.result import Result, load_result
 from experiments.run_folder import open_finished
 from moprune.errors import UsageError, not_one_of
-from moprune.objectives import resolve
+from moprune.objectives import Objective
 
 HYPERVOLUME = "hypervolume"
 SEARCH = "search"
@@ -106,23 +107,24 @@ def measured(entrants: Sequence[Entrant], measures: Sequence[str] = ()) -> pd.Da
 
     Args:
         entrants: the runs.
-        measures: ``hypervolume`` and names of objectives; by default all.
+        measures: ``hypervolume`` and names of what all runs measured, objectives or reported; by default all.
 
     Raises:
         UsageError: a measure is not known, or nothing is left to compare.
     """
-    objectives = {o.name: o for o in resolve(entrants[0].result.config.resolved_objectives())}
+    known = _common(entrants)
     for measure in measures:
-        if measure not in (HYPERVOLUME, *objectives):
-            raise not_one_of("measure", measure, (HYPERVOLUME, *objectives))
+        if measure not in (HYPERVOLUME, *known):
+            raise not_one_of("measure", measure, (HYPERVOLUME, *known))
     alone = _alone(entrants)
     rows = []
     for entrant in entrants:
         for seed, entry in entrant.result.summary["seeds"].items():
             for who in entry["test"] if alone else (SEARCH,):
-                for measure in measures or (HYPERVOLUME, *objectives):
+                for measure in measures or (HYPERVOLUME, *known):
                     # One point spans no front, and what the unpruned head costs is no result.
-                    if who == "unpruned" and (measure == HYPERVOLUME or objectives[measure].is_cost):
+                    single = who in entrant.result.baselines
+                    if single and (measure == HYPERVOLUME or known[measure].is_cost):
                         continue
                     value = entry[HYPERVOLUME][who]["test"] if measure == HYPERVOLUME else entry["test"][who][measure]
                     rows.append((who if alone else entrant.name, entrant.data, int(seed), measure, float(value)))
@@ -139,8 +141,14 @@ def directions(entrants: Sequence[Entrant]) -> dict[str, bool]:
     """Returns, for each measure, whether less is better."""
     return {
         HYPERVOLUME: False,
-        **{name: bool(o["minimise"]) for name, o in entrants[0].result.summary["objectives"].items()},
+        **{name: o.minimise for name, o in _common(entrants).items()},
     }
+
+
+def _common(entrants: Sequence[Entrant]) -> dict[str, Objective]:
+    """Returns what all runs measured by name: the objectives, which are the same, and what all reported beside them."""
+    first, *others = (entrant.result.measures for entrant in entrants)
+    return {o.name: o for o in first if all((o.name, o.unit) in [(p.name, p.unit) for p in each] for each in others)}
 
 
 def compared(entrants: Sequence[Entrant], measures: Sequence[str] = ()) -> Compared:
@@ -254,12 +262,14 @@ def _alone(entrants: Sequence[Entrant]) -> bool:
 
 
 def _notes(entrants: Sequence[Entrant]) -> list[str]:
+    optimistic = list(dict.fromkeys(entrant.name for entrant in entrants if entrant.result.optimistic))
+    notes = [f"of {', '.join(optimistic)}, {OPTIMISTIC}"] if optimistic else []
     if _alone(entrants):
-        return []
+        return notes
     settings = pd.json_normalize([entrant.result.config.model_dump(exclude=set(_NOT_SETTINGS)) for entrant in entrants])
     # As text: lists cannot be counted, and None is a setting like any other.
     differing = [str(key) for key in settings.columns if settings[key].astype(str).nunique() > 1]
-    notes = [f"the runs differ in: {', '.join(differing) or 'nothing but their names'}"]
+    notes.append(f"the runs differ in: {', '.join(differing) or 'nothing but their names'}")
     budgets = [entrant.result.config.search.n_eval for entrant in entrants]
     if len(set(budgets)) > 1:
         notes.append(f"budgets are not equal ({', '.join(f'{b:,}' for b in budgets)} evaluations)")

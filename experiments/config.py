@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from analysis.fronts import LOSSES
 from experiments.profiles import completed
 from moprune.algorithms import NAMES as ALGORITHMS
 from moprune.algorithms import OPERATORS
@@ -13,7 +14,7 @@ from moprune.errors import not_one_of
 from moprune.networks.heads import ACTIVATIONS
 from moprune.objectives import NAMES as OBJECTIVES
 from moprune.objectives import Objective, objective
-from moprune.population import STRATEGIES, Training
+from moprune.population import MODES, STRATEGIES, Training
 from problems.pruning import ENCODINGS
 from problems.pruning.controls import CONTROLS
 from problems.pruning.rankings import RANKINGS
@@ -135,6 +136,7 @@ class PruningConfig(_Strict):
     hidden_bias: bool = Field(False, description="whether hidden layers have a bias")
     members: Count = Field(8, description="small heads that make up a head; 1 for a plain one")
     readers: Count = Field(2, description="members that read each feature")
+    mode: str = Field("full", description=f"training during the search: {', '.join(MODES)}")
     folds: Count = Field(4, description="of the search split, each scored by heads trained on the others; 1: none")
     refit: bool = Field(True, description="whether later splits are scored by heads trained on the earlier ones too")
     repeats: Count = Field(1, description="initial weights each candidate is trained from")
@@ -151,6 +153,11 @@ class PruningConfig(_Strict):
     @classmethod
     def _activation(cls, value: str) -> str:
         return _known("activation", value, ACTIVATIONS)
+
+    @field_validator("mode")
+    @classmethod
+    def _mode(cls, value: str) -> str:
+        return _known("mode", value, MODES)
 
     @field_validator("strategy")
     @classmethod
@@ -255,6 +262,16 @@ class ExperimentConfig(_Strict):
             raise ValueError("name at least one")
         if len(set(value)) < len(value):
             raise ValueError("one is given twice; name each once")
+        return value
+
+    @field_validator("reported")
+    @classmethod
+    def _loss(cls, value: tuple[ObjectiveConfig, ...], info: ValidationInfo) -> tuple[ObjectiveConfig, ...]:
+        """Members are chosen by a loss, so that one has to be measured: said before the work, not after it."""
+        if "objectives" in info.data:
+            measured = {each.name for each in (*info.data["objectives"], *value)}
+            if not measured & set(LOSSES):
+                raise ValueError(f"members are chosen by one of {', '.join(LOSSES)}; name one here or as an objective")
         return value
 
     def resolved_objectives(self) -> tuple[str | Objective, ...]:

@@ -1,6 +1,6 @@
 """The controls of an experiment, scored beside the search by the same evaluator."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,23 +17,21 @@ RANDOM = "random masks"
 _LEADING = ("control", "solution", "seed")
 
 
-def assess_controls(names: Sequence[str], stages: Mapping[str, Run]) -> pd.DataFrame:
+def assess_controls(names: Sequence[str], problem: PruningProblem, random: Run | None = None) -> pd.DataFrame:
     """Returns the controls of one run seed, a row a point: ``control``, ``solution``, ``seed`` and what it scores.
 
     Args:
-        names: of :data:`problems.pruning.controls.CONTROLS`, or ``random``.
-        stages: the finished searches of the seed; ``random`` among them if it is asked for.
+        names: of :data:`problems.pruning.controls.CONTROLS`; ``random`` stands for the finished search given.
+        problem: the problem of that seed.
+        random: as many random masks as the search evaluated.
     """
-    run = stages["search"]
-    assert isinstance(run.problem, PruningProblem)
-    tables = [_points(name, run.problem, run.seed) for name in names if name != "random"]
-    if "random" in stages:
-        front = stages["random"].front(SPLITS)
-        tables.append(front.assign(control=RANDOM, seed=run.seed))
+    tables = [_points(name, problem, problem.seed) for name in names if name != "random"]
+    if random is not None:
+        tables.append(random.front(SPLITS).assign(control=RANDOM, seed=problem.seed))
     if not tables:
         return pd.DataFrame(columns=list(_LEADING))
     table = pd.concat(tables, ignore_index=True)
-    return table[[*_LEADING, *table.columns.difference(_LEADING, sort=False)]]
+    return table[[*_LEADING, *table.columns.difference(list(_LEADING), sort=False)]]
 
 
 def _points(name: str, problem: PruningProblem, seed: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from analysis.decisions import CHOICE_SPLITS, Decision, knee, prefer
 from analysis.indicators import merged
 from experiments.result import Result
 from moprune.errors import UsageError, not_one_of
+from moprune.objectives import Objective
 
 Decided = tuple[str, str, Decision, pd.Series]
 """A front's name, ``knee`` or ``wish``, the decision, and the member's row."""
@@ -21,7 +22,7 @@ class Choice:
     Attributes:
         result: the run.
         split: where members are merged and chosen: ``select`` or ``search``.
-        wishes: by objective, what is good enough, natural units.
+        wishes: by objective or reported measure, what is good enough, natural units.
         knee: whether the knee is asked for.
         merged: whether all seeds make one front.
 
@@ -41,6 +42,11 @@ class Choice:
         if self.split not in CHOICE_SPLITS:
             raise not_one_of("split", self.split, CHOICE_SPLITS)
 
+    @property
+    def criteria(self) -> tuple[Objective, ...]:
+        """The objectives, and what was reported beside them where a wish is for it."""
+        return (*self.result.objectives, *(each for each in self.result.reported if each.name in self.wishes))
+
     def fronts(self) -> dict[str, pd.DataFrame]:
         """Returns the fronts to choose from: each seed's by its number, or one of all seeds."""
         front = self.result.front
@@ -56,7 +62,7 @@ class Choice:
             if self.knee:
                 made["knee"] = knee(front, self.result.objectives, self.split)
             if self.wishes:
-                made["wish"] = prefer(front, self.result.objectives, self.wishes, self.split)
+                made["wish"] = prefer(front, self.criteria, self.wishes, self.split)
             for rule, decision in made.items():
                 found.append((name, rule, decision, front[front["solution"] == decision.solution].iloc[0]))
         return found

@@ -18,21 +18,23 @@ from analysis.attribution.agreement import Member, agreement
 from analysis.attribution.faithfulness import faithfulness
 from analysis.attribution.images import Explained, NoMapsError
 from analysis.attribution.neurons import Importance, conductances, importance
+from analysis.consensus import STAGE as CONSENSUS
+from analysis.fronts import OPTIMISTIC
 from experiments.explanation_text import agreement_sentence, effect_sentence, faithfulness_sentence, frequency_sentence
-from experiments.finished import FinishedRun
+from experiments.finished import FinishedRun, seed_of
 from moprune.data.inputs import Inputs
 from moprune.data.sources import open_images
 from moprune.data.splits import limit
 from moprune.errors import UsageError
 from moprune.files import write_text
 from moprune.networks.assembly import with_head
-from moprune.networks.features import cached_features
 from moprune.networks.heads import TrainedHead
 from problems.pruning import PruningProblem
 
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
+_LOSSES = ("error", "brier")  # shares, on which the effect of a unit is measured, the first that was searched
 _FEATURES_OF = 300  # images on which units are measured
 _RELATIVES, _STRANGERS = 2, 3
 _PICTURED = 6
@@ -114,6 +116,7 @@ def explain_run(
     members = _members(run, problem, solution, chosen)
     shown = _shown(problem, images)
     found = Explanation(solution, len(run.seeds))
+    found.sentences += _caveats(run, problem)
     say("how often the search kept each unit")
     _add_frequencies(found, run, problem)
     say(f"importance of units, {len(members)} members")
@@ -129,6 +132,16 @@ def explain_run(
     if len(compared) > 1:
         found.sentences.append(agreement_sentence(found.tables["agreement"]))
     return found
+
+
+def _caveats(run: FinishedRun, problem: PruningProblem) -> list[str]:
+    """Returns what has to be known of the images before reading on."""
+    said = []
+    if run.result.optimistic:
+        said.append(f"Mind that {OPTIMISTIC}.")
+    if problem.protocol.refit:
+        said.append("Heads are explained as they are reported on test: trained on the select images too.")
+    return said
 
 
 @dataclass
@@ -154,7 +167,7 @@ def _members(run: FinishedRun, problem: PruningProblem, solution: str, chosen: d
     """Returns the solution, the nearest members of its own front, and the chosen ones of other seeds."""
     genome = run.genomes([solution])[0]
     front = run.result.front
-    seed = int(solution[: solution.rfind("-")].lstrip("r"))
+    seed = seed_of(solution)
     names, genomes = [solution], [genome]
     relatives = front[(front["seed"] == seed) & (front["solution"] != solution)]["solution"].tolist()
     if relatives:
@@ -169,7 +182,7 @@ def _members(run: FinishedRun, problem: PruningProblem, solution: str, chosen: d
         genomes += list(run.genomes(strangers))
     candidates = []
     for name, each in zip(names, genomes, strict=True):
-        own = problem.reseeded(int(name[: name.rfind("-")].lstrip("r")))
+        own = problem.reseeded(seed_of(name))
         (head,) = own.heads(each)
         # Others that predict nothing are left out; the one asked for says why it cannot be explained.
         if name == solution or (not head.failed and min(head.widths) > 0):
@@ -192,9 +205,14 @@ def _shown(problem: PruningProblem, images: int | Path) -> Shown:
         own = pd.Series(select.labels[indices].numpy())
         order = np.lexsort((own, own.groupby(own).cumcount())).tolist()
         inputs, labels = select.inputs.subset([indices[i] for i in order]), select.labels[indices][order]
-        named = f"{len(inputs)} images of the select split"
+        named = f"{len(inputs)} images of the {_split_of(problem)} split"
     plain = dataclasses.replace(preprocess, mean=(), std=())
     return Shown(_stack(inputs, preprocess), _stack(inputs, plain), labels, named)
+
+
+def _split_of(problem: PruningProblem) -> str:
+    """Returns what the select split is called: the test, where that is what members were selected on."""
+    return "test" if problem.task.optimistic else "select"
 
 
 def _stack(inputs: Inputs, preprocess: Callable[..., Tensor]) -> Tensor:
@@ -210,29 +228,33 @@ def _add_frequencies(found: Explanation, run: FinishedRun, problem: PruningProbl
     layers = np.repeat(encoding.layers, encoding.widths).tolist()
     # Features are the frozen network's; hidden neurons start from each seed's own weights.
     same = [layer == 0 for layer in layers]
-    masks = {seed: run.genomes(front[front["seed"] == seed]["solution"].tolist()) for seed in run.seeds}
+    found_by_search = front[~front["solution"].str.startswith(CONSENSUS[0])]  # what others agree on counts no bit twice
+    masks = {
+        seed: run.genomes(found_by_search[found_by_search["seed"] == seed]["solution"].tolist()) for seed in run.seeds
+    }
     table = frequency.over_seeds(masks, units, layers, same=same)
     found.tables["frequency_by_seed"] = frequency.by_seed(masks, units, layers)
     random = {seed: run.search(seed, "random") for seed in run.seeds}
     histories = {seed: each.history() for seed, each in random.items()}
-    if all(len(history) and "error_search" in history for history in histories.values()):
+    loss = next((each for each in _LOSSES if each in run.result.summary["objectives"]), None)
+    if loss is not None and all(len(history) for history in histories.values()):
         effects = randomised.effects(
             {seed: each.genomes() for seed, each in random.items()},
-            {seed: history["error_search"].to_numpy(float) for seed, history in histories.items()},
+            {seed: history[f"{loss}_search"].to_numpy(float) for seed, history in histories.items()},
             units, layers, same=same,
         )  # fmt: skip
         table = table.merge(effects, on="unit")
     found.tables["frequency"] = table
     found.figures["frequency"] = plots.unit_frequencies(table)
     found.sentences.append(frequency_sentence(table, len(masks), any(same)))
-    if "effect" in table and table["effect"].notna().any():
-        found.figures["effects"] = plots.frequency_effects(table)
-        found.sentences.append(effect_sentence(table, sum(len(h) for h in histories.values())))
+    if loss is not None and "effect" in table and table["effect"].notna().any():
+        found.figures["effects"] = plots.frequency_effects(table, value=loss)
+        found.sentences.append(effect_sentence(table, sum(len(h) for h in histories.values()), loss))
 
 
 def _add_importance(found: Explanation, problem: PruningProblem, members: list[_Candidate]) -> Importance:
     select = problem.task.select
-    features = cached_features(problem.extractor, select.inputs, device=problem.device, folder=problem.cache)
+    features = problem.scorer.features("select").cpu()
     rows = limit(select.labels, max(_FEATURES_OF, len(problem.task.classes)), 0)
     for member in members:
         found_of, _ = conductances(member.head, features[rows], select.labels[rows])
@@ -245,7 +267,7 @@ def _add_importance(found: Explanation, problem: PruningProblem, members: list[_
     for measure in ("conductance", "ablation"):
         found.figures[f"importance_{measure}"] = plots.class_importance(
             own.table, problem.task.classes, measure=measure,
-            title=f"{members[0].solution}: {measure} of its units, {len(rows)} images of select",
+            title=f"{members[0].solution}: {measure} of its units, {len(rows)} images of {_split_of(problem)}",
         )  # fmt: skip
     return own
 

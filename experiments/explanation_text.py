@@ -36,8 +36,9 @@ def print_explanation(
 def frequency_sentence(table: pd.DataFrame, seeds: int, features: bool) -> str:
     """Says which features recur over independent seeds, or why that cannot be said."""
     if not features:
+        kind = "connections" if str(table["unit"].iloc[0]).startswith("connection") else "hidden neurons"
         return (
-            "Only hidden neurons were searched. They start from other weights in every seed, so that none can recur: "
+            f"Only {kind} were searched. They start from other weights in every seed, so that none can recur: "
             "their frequencies describe one seed each."
         )
     if seeds < MIN_SEEDS:
@@ -58,13 +59,13 @@ def frequency_sentence(table: pd.DataFrame, seeds: int, features: bool) -> str:
     )
 
 
-def effect_sentence(table: pd.DataFrame, masks: int) -> str:
+def effect_sentence(table: pd.DataFrame, masks: int, loss: str = "error") -> str:
     """Says which features matter among random masks, and whether the front's favourite is one."""
     sure = table[table["effect_q"] < _LEVEL]
     top = table[table["effect"].notna()].nlargest(1, "frequency").iloc[0]
     said = (
         f"Among {masks:,} random masks, which inherit nothing, {len(sure)} of {int(table['effect'].notna().sum())} "
-        "features change the search error when kept in place of another (q < 0.05)"
+        f"features change the search {loss} when kept in place of another (q < 0.05)"
     )
     if len(sure):
         best = sure.iloc[int(sure["effect"].abs().to_numpy().argmax())]
@@ -136,7 +137,7 @@ def _frequency_table(units: pd.DataFrame, seeds: int) -> Table:
             cells.append("" if np.isnan(row["effect"]) else f"{row['effect']:+.2%}{'*' if sure else ' '}")
         view.add_row(*cells)
     if "effect" in table:
-        view.caption = "effect: on the error of random masks, kept in place of another; * q < 0.05"
+        view.caption = "effect: on the search loss of random masks, kept in place of another; * q < 0.05"
         view.caption_justify = "left"
     return view
 

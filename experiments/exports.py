@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from analysis.fronts import OPTIMISTIC
 from experiments.evaluations import evaluations
 from experiments.finished import FinishedRun
 from moprune.files import replacing, write_text
@@ -170,7 +171,7 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
 
 
 def _unpruned_head(spec: HeadSpec) -> TrainedHead:
-    return TrainedHead(spec, torch.arange(spec.features), initial_weights(spec, seed=0), epochs=0)
+    return TrainedHead.of(spec, spec.all_on(), initial_weights(spec, seed=0), epochs=0)
 
 
 def _notes(run: FinishedRun, solution: str) -> dict[str, Any]:
@@ -187,7 +188,13 @@ def _notes(run: FinishedRun, solution: str) -> dict[str, Any]:
                 if math.isfinite(row[f"{o.name}_{split}"])
             },
         }
-        for o in run.problem().objectives
+        for o in run.result.measures
     }
-    arch = run.result.config.network.arch
-    return {"solution": solution, "seed": int(row["seed"]), "arch": arch, "objectives": measured}
+    notes = {
+        "solution": solution,
+        "seed": int(row["seed"]),
+        "arch": run.result.config.network.arch,
+        "profile": run.result.summary["profile"],
+        "objectives": measured,
+    }
+    return notes | {"note": OPTIMISTIC} if run.result.optimistic else notes

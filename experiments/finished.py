@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from analysis.consensus import STAGE as CONSENSUS
 from analysis.members import Members, predict
 from experiments.build import FeatureProgress, build_problem
 from experiments.result import Result, load_result
@@ -58,7 +59,7 @@ class FinishedRun:
         """
         runs: dict[str, Run] = {}
         for seed in self.seeds:
-            for stage in ("search", "random"):
+            for stage in ("search", CONSENSUS, "random"):
                 run = self.search(seed, stage)
                 runs[run.prefix] = run
         genomes: list[Genomes] = []
@@ -75,6 +76,11 @@ class FinishedRun:
         front = self.result.front
         solutions = front[front["seed"] == seed]["solution"].tolist()
         return predict(self.problem(seed), solutions, self.genomes(solutions), splits)
+
+
+def seed_of(solution: str) -> int:
+    """Returns the run seed of a solution id, such as ``1-17``, ``c1-0`` or ``r1-3`` (see :attr:`Run.prefix`)."""
+    return int(solution[: solution.rfind("-")].lstrip("cr"))
 
 
 @contextmanager

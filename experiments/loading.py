@@ -39,7 +39,7 @@ def load_experiment(experiment: str, overrides: Sequence[str] = ()) -> Experimen
     Raises:
         UsageError: one line a fault: where, what, and the accepted values.
     """
-    document = read_yaml(find_experiment(experiment))
+    document = read_yaml(find_experiment(experiment, overrides))
     given: dict[Key, str] = {}
     for override in overrides:
         key, value = parse_override(override)
@@ -48,13 +48,20 @@ def load_experiment(experiment: str, overrides: Sequence[str] = ()) -> Experimen
     return validate(document, given)
 
 
-def find_experiment(experiment: str) -> Path:
-    """Returns the file of an experiment given by bundled name or path."""
-    if experiment in bundled():
-        return bundled()[experiment]
+def find_experiment(experiment: str, overrides: Sequence[str] = ()) -> Path:
+    """Returns the file of an experiment given by bundled name or path.
+
+    What a bundled experiment is as published may differ by more than the profile's defaults: then NAME with an override
+    ``profile=paper`` is the file NAME-paper.
+    """
+    known = bundled()
+    profile = dict(parse_override(override) for override in overrides).get(("profile",))
+    for name in (f"{experiment}-{profile}", experiment):
+        if name in known:
+            return known[name]
     if Path(experiment).suffix in (".yaml", ".yml") or Path(experiment).is_file():
         return Path(experiment)
-    raise not_one_of("experiment", experiment, bundled())
+    raise not_one_of("experiment", experiment, known)
 
 
 def parse_override(text: str) -> tuple[Key, Any]:

@@ -136,4 +136,5 @@ def _over_seeds(result: Result) -> str:
 
 def _title(result: Result, what: str = "") -> str:
     name = result.config.description or result.config.data.source
-    return f"{name}: {what}" if what else name
+    title = f"{name}: {what}" if what else name
+    return f"{title} (members selected on test: optimistic)" if result.optimistic else title

@@ -1,5 +1,6 @@
 """What an experiment file leaves out, by its profile: as published, or as a user should do it."""
 
+import copy
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -30,7 +31,7 @@ _PAPER: Values = MappingProxyType(
 )
 _SOUND: Values = MappingProxyType(
     {
-        "pruning": {"members": 8, "folds": 4, "refit": True, "training": {"epochs": 30}},
+        "pruning": {"members": 8, "mode": "short", "folds": 4, "refit": True, "training": {"epochs": 30}},
         "objectives": ["brier", "active_fraction", {"name": "ood_auroc", "detector": "knn_features"}],
         "reported": ["error"],
         "search": {"algorithm": "nsga2", "pop_size": 40, "n_eval": 400},
@@ -51,26 +52,31 @@ def completed(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(profile: Values, given: dict[str, Any]) -> Values:
-    """Returns the profile for what is given: connections are pruned in plain heads, objectives are not reported twice."""
+    """Returns the profile for what is given: plain heads for connections, no objective reported twice."""
     fitted = dict(profile)
     pruning = given.get("pruning")
-    if isinstance(pruning, dict) and str(pruning.get("encoding", "")).startswith("edges"):
+    if isinstance(pruning, dict) and _plain(pruning):
         fitted["pruning"] = {**profile["pruning"], "members": 1}
     objectives = given.get("objectives", profile["objectives"])
-    if isinstance(objectives, list):
-        names = {each.get("name") if isinstance(each, dict) else each for each in objectives}
+    if isinstance(objectives, list | tuple):
+        names = [each.get("name") if isinstance(each, dict) else each for each in objectives]
         fitted["reported"] = [each for each in profile["reported"] if each not in names]
     search = given.get("search")
-    if isinstance(search, dict) and "algorithm" in search:
+    if isinstance(search, dict) and search.get("algorithm") is not None:
         fitted["search"] = {name: value for name, value in profile["search"].items() if name == "n_eval"}
     return fitted
+
+
+def _plain(pruning: dict[str, Any]) -> bool:
+    """Whether what is given goes with plain heads alone: connections, and start weights that a plain head left."""
+    return str(pruning.get("encoding", "")).startswith("edges") or pruning.get("mode") in ("warm", "one_shot")
 
 
 def _under(defaults: Values, given: dict[str, Any]) -> dict[str, Any]:
     merged = dict(given)
     for name, value in defaults.items():
         if name not in merged or merged[name] is None:
-            merged[name] = dict(value) if isinstance(value, dict) else value
+            merged[name] = copy.deepcopy(value)
         elif isinstance(value, dict) and isinstance(merged[name], dict):
             merged[name] = _under(value, merged[name])
     return merged

@@ -1,12 +1,13 @@
 """Every key of an experiment file, read off the configuration itself."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from experiments.config import ExperimentConfig, SplitsConfig
+from experiments.profiles import PROFILES
 
 
 def entries(model: type[BaseModel] = ExperimentConfig, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
@@ -17,7 +18,8 @@ def entries(model: type[BaseModel] = ExperimentConfig, prefix: str = "") -> Iter
         name = "SPLIT" if model is SplitsConfig else name
         inner = next((a for a in _parts(field.annotation) if isinstance(a, type) and issubclass(a, BaseModel)), None)
         if inner is None:
-            yield f"{prefix}{name}", _type(field), _default(field), field.description or ""
+            key = f"{prefix}{name}"
+            yield key, _type(field), _by_profile(key, _default(field)), field.description or ""
         else:
             item = "[]" if "tuple" in str(field.annotation) else ""
             yield from entries(inner, f"{prefix}{name}{item}.")
@@ -38,8 +40,24 @@ def _type(field: FieldInfo) -> str:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
-    value = field.default
-    if isinstance(value, tuple):
+    return _shown(field.default)
+
+
+def _by_profile(key: str, default: str) -> str:
+    """Returns a key's default, and that of the profile ``paper`` where it is another."""
+    found = {profile: _at(values, key) for profile, values in PROFILES.items()}
+    sound, paper = (default if found[name] is None else _shown(found[name]) for name in ("sound", "paper"))
+    return sound if sound == paper else f"{sound} (paper: {paper})"
+
+
+def _at(values: Any, key: str) -> Any:
+    for part in key.split("."):
+        values = values.get(part) if isinstance(values, Mapping) else None
+    return values
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple | list):
         return "[" + ", ".join(str(each) for each in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()

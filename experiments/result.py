@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.indicators import baselines
 from experiments.config import ExperimentConfig
+from experiments.controls import RANDOM
 from experiments.run_folder import RunFolder
 from moprune.errors import MopruneError
 from moprune.objectives import Objective, resolve
@@ -33,8 +35,32 @@ class Result:
     @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, with the spans that counts (units, parameters) had in the problem."""
-        largest = {name: each["worst"] for name, each in self.summary["objectives"].items() if "worst" in each}
-        return resolve(self.config.resolved_objectives(), largest)
+        return resolve(self.config.resolved_objectives(), _largest(self.summary["objectives"]))
+
+    @property
+    def reported(self) -> tuple[Objective, ...]:
+        """What was measured beside the objectives, likewise."""
+        given = self.config.resolved_reported()
+        return resolve(given, _largest(self.summary["reported"])) if given else ()
+
+    @property
+    def measures(self) -> tuple[Objective, ...]:
+        """The objectives, then what was measured beside them."""
+        return (*self.objectives, *self.reported)
+
+    @property
+    def baselines(self) -> set[str]:
+        """The controls of one point a seed, which span no front; random masks are a search of their own."""
+        return baselines(self.controls) - {RANDOM}
+
+    @property
+    def optimistic(self) -> bool:
+        """Whether members were selected on the test split, as the published method did."""
+        return bool(self.summary["profile"] == "paper")
+
+
+def _largest(described: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    return {name: float(each["worst"]) for name, each in described.items()}
 
 
 def load_result(folder: RunFolder) -> Result:

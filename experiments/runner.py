@@ -1,11 +1,14 @@
 """Running an experiment: search and controls for each seed, then one look at the test split."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 from pymoo.core.algorithm import Algorithm
 
+from analysis.consensus import STAGE as CONSENSUS
+from analysis.consensus import consensus_run
 from analysis.fronts import LOSSES, SPLITS, choose, front_hypervolume
 from experiments.build import build_problem
 from experiments.config import ExperimentConfig
@@ -16,8 +19,11 @@ from experiments.result import Result, load_result
 from experiments.run_folder import RunFolder
 from moprune.algorithms import WITH_OPERATORS, RandomSearch, make
 from moprune.log import EvaluationLog
+from moprune.objectives import Objective
 from moprune.search import Progress, Run, search
 from problems.pruning import PruningProblem
+from problems.pruning.controls import geometric_sizes
+from problems.pruning.rankings import Scores
 
 
 class Watcher(Protocol):
@@ -54,8 +60,8 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
         fronts, controls = [], []
         for seed, stages in runs.items():
             watcher.assessing(f"seed {seed}")
-            fronts.append(_assessed(stages["search"]))
-            controls.append(assess_controls(config.controls, stages))
+            fronts.append(_assessed(stages))
+            controls.append(assess_controls(config.controls, problem.reseeded(seed), stages.get("random")))
         front, control = pd.concat(fronts, ignore_index=True), pd.concat(controls, ignore_index=True)
         summary = _summary(config, problem, front, control, log)
     folder.write_table("front.csv", front)
@@ -76,6 +82,8 @@ def _search_seed(
             problem, algorithm, n_eval=settings.n_eval, seed=problem.seed, log=log, observe=watcher.generation
         )
     }
+    if agrees(config):
+        runs[CONSENSUS] = consensus_run(runs["search"], consensus_sizes(config, problem), _scores(config, problem))
     if "random" in config.controls:
         # As many as the search has asked for in the end, its last generation completed.
         runs["random"] = search(
@@ -91,18 +99,41 @@ def _algorithm(config: ExperimentConfig, problem: PruningProblem) -> Algorithm:
     operators = settings.operators
     if operators is None and config.profile == "sound" and settings.algorithm in WITH_OPERATORS:
         operators = "sparse"
-    scores = None
-    if operators == "sparse" and settings.ranking != "none":
-        scores = problem.ranking(settings.ranking or ("anova" if problem.encoding.layers == (0,) else "magnitude"))
     return make(
         settings.algorithm, problem, pop_size=settings.pop_size, n_offsprings=settings.n_offsprings,
-        operators=operators, scores=scores,
+        operators=operators, scores=_scores(config, problem) if operators == "sparse" else None,
     )  # fmt: skip
 
 
-def _assessed(run: Run) -> pd.DataFrame:
-    front = run.front(SPLITS)
-    return front.assign(seed=run.seed)[["solution", "seed", *front.columns[1:]]].reset_index(drop=True)
+def _scores(config: ExperimentConfig, problem: PruningProblem) -> Scores | None:
+    """Returns the ranking of the bits that guides the search, or None."""
+    if config.search.ranking == "none":
+        return None
+    return problem.ranking(config.search.ranking or ("anova" if problem.encoding.layers == (0,) else "magnitude"))
+
+
+def agrees(config: ExperimentConfig) -> bool:
+    """Whether a run recommends the consensus of its front: in the sound profile, where units are a goal."""
+    names = {each.name for each in config.objectives}
+    return config.profile == "sound" and bool(names & {"active_fraction", "active_units"}) and len(names) > 1
+
+
+def consensus_sizes(config: ExperimentConfig, problem: PruningProblem) -> list[int]:
+    """Returns how many bits each consensus has on, the budget's first."""
+    length = problem.encoding.length
+    return [max(1, int(config.budget * length)), *geometric_sizes(length)]
+
+
+def _assessed(stages: Mapping[str, Run]) -> pd.DataFrame:
+    """Returns what a search offers: its front and, after it, the consensus members."""
+    run = stages["search"]
+    tables = [run.front(SPLITS)]
+    if CONSENSUS in stages:
+        agreed = stages[CONSENSUS]
+        assessed = run.problem.assess(agreed.genomes(), SPLITS)
+        tables.append(assessed.assign(solution=agreed.history()["solution"].to_numpy()))
+    front = pd.concat(tables, ignore_index=True).assign(seed=run.seed)
+    return front[["solution", "seed", *front.columns.difference(["solution", "seed"], sort=False)]]
 
 
 def _summary(
@@ -128,6 +159,8 @@ def _summary(
             },
         }
         picks = {name: choose(points, images, budget=config.budget) for name, points in members.items()}
+        if agrees(config):
+            picks["search"] = Run(problem.reseeded(seed), log, seed, CONSENSUS).history()["solution"].iloc[0]
         entry["chosen"] = picks["search"]
         entry["test"] = {
             name: {
@@ -140,14 +173,26 @@ def _summary(
     return {
         "experiment": config.description,
         "profile": config.profile,
-        "choice": f"least {next(loss for loss in LOSSES if loss in names)} on search and select, at most "
-        f"{config.budget:.0%} of the units",
-        "objectives": {o.name: {"unit": o.unit, "minimise": o.minimise, "worst": o.worst} for o in problem.objectives},
-        "reported": [o.name for o in problem.reported],
+        "choice": _rule(config, names),
+        "objectives": _described(problem.objectives),
+        "reported": _described(problem.reported),
         "images": images,
         "test_opened": log.meta("test_opened"),
         "seeds": seeds,
     }
+
+
+def _rule(config: ExperimentConfig, names: Sequence[str]) -> str:
+    """Returns in words how members are chosen, see :func:`analysis.fronts.choose`."""
+    where = "on test, which is search and select too" if config.profile == "paper" else "on search and select"
+    within = f", at most {config.budget:.0%} of the units" if "active_fraction" in names and config.budget < 1 else ""
+    least = f"least {next(loss for loss in LOSSES if loss in names)} {where}{within}"
+    agreed = f"consensus of the front at {config.budget:.0%} of the units (controls: {least})"
+    return agreed if agrees(config) else least
+
+
+def _described(measures: Sequence[Objective]) -> dict[str, dict[str, Any]]:
+    return {o.name: {"unit": o.unit, "minimise": o.minimise, "worst": o.worst} for o in measures}
 
 
 def _row(points: pd.DataFrame, solution: str) -> pd.Series:

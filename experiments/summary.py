@@ -1,7 +1,6 @@
 """A finished run in words and tables."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,9 +9,10 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from analysis.fronts import SPLITS, standard_error
-from analysis.indicators import indicators, is_baseline, sources
+from analysis.fronts import SPLITS
+from analysis.indicators import indicators
 from experiments.decide import Choice, Decided
+from experiments.findings import findings
 from experiments.result import Result
 
 
@@ -41,7 +41,7 @@ def print_result(
         console.print(_quality_table(result))
         console.print(_shift_table(result))
         if decisions := choice.decisions():
-            console.print(_decision_table(result, choice, decisions))
+            console.print(_decision_table(choice, decisions))
             for sentence in _verdicts(decisions):
                 console.print(sentence, highlight=False, soft_wrap=True)
             console.print()
@@ -50,70 +50,6 @@ def print_result(
     for sentence in findings(result):
         console.print(sentence, highlight=False, soft_wrap=True)
     console.print(f"\nFiles: {result.folder.path}", highlight=False, soft_wrap=True)
-
-
-def findings(result: Result) -> list[str]:
-    """Returns two or three plain sentences: the chosen member against the controls, on the test split."""
-    summary = result.summary
-    names = list(summary["objectives"])
-    seeds = list(summary["seeds"].values())
-    sentences = []
-    if {"error", "active_fraction"} <= set(names):
-        sentences.append(_choice_sentence(seeds, names, summary["images"]["test"]))
-    fronts = [name for name in seeds[0]["hypervolume"] if name != "unpruned"]  # one point spans no front
-    volumes = [float(np.mean([seed["hypervolume"][name]["test"] for seed in seeds])) for name in fronts]
-    compared = ", ".join(f"{_front_of(name)} {v:.3f}" for name, v in zip(fronts, volumes, strict=True))
-    sentences.append(f"Hypervolume on the test split: {compared}.")
-    sentences.append(
-        "Members were found on the search split and chosen on select; test was opened "
-        f"{_times(summary['test_opened'])}. {_seeds_note(len(seeds))}"
-    )
-    return sentences
-
-
-def _choice_sentence(seeds: list[dict[str, Any]], names: list[str], images: int) -> str:
-    def mean(who: str, objective: str) -> float:
-        return float(np.mean([seed["test"][who][objective] for seed in seeds]))
-
-    ours = mean("search", "error")
-    text = (
-        f"The chosen member keeps {mean('search', 'active_fraction'):.0%} of the units and errs on {ours:.1%} of the "
-        f"{images} test images"
-    )
-    parts = []
-    for who in (name for name in seeds[0]["test"] if name != "search"):
-        theirs, margin = mean(who, "error"), 2**0.5 * standard_error(ours, images)
-        verdict = "fewer errors" if ours < theirs else "more errors" if ours > theirs else "as many errors"
-        if abs(ours - theirs) <= 2 * margin:
-            verdict = "no difference this many images can show"
-        kept = f" at {mean(who, 'active_fraction'):.0%} of the units" if who != "unpruned" else ""
-        parts.append(f"{_called(who)} on {theirs:.1%}{kept} ({verdict})")
-    if parts:
-        text += "; " + ", ".join(parts)
-    if "ood_auroc" in names:
-        text += f". Its OOD AUROC on pools the search never saw is {mean('search', 'ood_auroc'):.3f}"
-        rest = [f"{mean(w, 'ood_auroc'):.3f} for {_called(w)}" for w in seeds[0]["test"] if w != "search"]
-        text += f", against {' and '.join(rest)}" if rest else ""
-    return text + "."
-
-
-def _called(name: str) -> str:
-    return {"unpruned": "the unpruned head", "random masks": "the best of as many random masks"}.get(name, name)
-
-
-def _front_of(name: str) -> str:
-    return {"search": "the front of the search", "random masks": "that of as many random masks"}.get(name, name)
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times (an earlier attempt was interrupted after opening it)"
-
-
-def _seeds_note(count: int) -> str:
-    if count >= 5:
-        return f"Figures are means over {count} seeds."
-    few = "One seed is" if count == 1 else f"{count} seeds are"
-    return f"{few} too few to call a difference: use --seeds with ten."
 
 
 def _front_table(result: Result, name: str, front: pd.DataFrame, rows: int | None) -> Group:
@@ -125,10 +61,12 @@ def _front_table(result: Result, name: str, front: pd.DataFrame, rows: int | Non
     more = "" if len(shown) == len(front) else f", {len(shown)} shown (moprune show {result.folder.path} --all)"
     table = _table()
     table.add_column("solution", no_wrap=True)
-    # Beyond this a terminal's 80 columns are full, and what the search saw counts least.
+    # Beyond this a terminal's 80 columns are full; what the search saw counts least, and what it did not see is told
+    # of test alone.
     measured = sum(not o.is_cost for o in objectives)
-    splits = SPLITS if len(objectives) + 2 * measured <= 8 else SPLITS[1:]
+    splits = SPLITS if len(objectives) + len(result.reported) + 2 * measured <= 8 else SPLITS[1:]
     columns = [(o, split) for o in objectives for split in (splits[:1] if o.is_cost else splits)]
+    columns += [(o, "test") for o in result.reported]
     for objective, split in columns:
         heading = _heading(objective.name)
         table.add_column(heading if objective.is_cost else f"{heading}\n{split}", justify="right", vertical="bottom")
@@ -136,7 +74,8 @@ def _front_table(result: Result, name: str, front: pd.DataFrame, rows: int | Non
         cells = [_number(row[f"{o.name}_{split}"]) for o, split in columns]
         mark = row["solution"] in chosen
         table.add_row(f"{row['solution']}{' *' if mark else ''}", *cells, style="bold" if mark else None)
-    return _titled(f"Front of {whose}: {len(front)} members{more}", table, f"* chosen: {result.summary['choice']}")
+    members = f"{len(front)} member{'' if len(front) == 1 else 's'}"
+    return _titled(f"Front of {whose}: {members}{more}", table, f"* chosen: {result.summary['choice']}")
 
 
 def _spread(front: pd.DataFrame, rows: int, chosen: list[str]) -> pd.DataFrame:
@@ -147,36 +86,40 @@ def _spread(front: pd.DataFrame, rows: int, chosen: list[str]) -> pd.DataFrame:
 
 
 def _choice_table(result: Result) -> Group:
-    summary: Mapping[str, Any] = result.summary
     table = _table()
-    names = list(summary["objectives"])
-    table.add_column("seed", justify="right")
+    names = [o.name for o in result.measures]
+    table.add_column("seed", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    table.add_column("solution", no_wrap=True)
-    for name in (*names, "front's_hypervolume"):
-        table.add_column(_heading(name), justify="right", vertical="bottom")
-    for seed, entry in summary["seeds"].items():
+    table.add_column("solution", min_width=10)  # the points of some controls have long names
+    for name in (*names, "hyper-_volume"):
+        table.add_column(_heading(name), justify="right", vertical="bottom", no_wrap=True)
+    for seed, entry in result.summary["seeds"].items():
         for who, values in entry["test"].items():
-            volume = "" if who == "unpruned" else _number(entry["hypervolume"][who]["test"])
-            table.add_row(seed, who, values["solution"], *(_number(values[name]) for name in names), volume)
-    return _titled("On the test split, each chosen the same way on select", table)
+            volume = "" if who in result.baselines else _number(entry["hypervolume"][who]["test"])
+            point = values["solution"].removeprefix(f"{seed}-{who.replace(' ', '_')}").strip()
+            table.add_row(seed, who, point, *(_number(values[name]) for name in names), volume)
+    return _titled(f"On the test split, the chosen of each{_mark(result)}", table)
 
 
 def _mean_choice_table(result: Result) -> Group:
-    summary: Mapping[str, Any] = result.summary
-    entries = list(summary["seeds"].values())
+    names = [o.name for o in result.measures]
+    entries = list(result.summary["seeds"].values())
     table = _table()
     table.add_column("", no_wrap=True)
-    for name in (*summary["objectives"], "front's_hypervolume"):
+    for name in (*names, "hyper-_volume"):
         table.add_column(_heading(name), justify="right", vertical="bottom")
-    gap = " " if len(summary["objectives"]) <= 3 else "\n"  # beyond, 80 columns are too few for both in a line
+    gap = " " if len(names) <= 3 else "\n"  # beyond, 80 columns are too few for both in a line
     for who in entries[0]["test"]:
-        cells = [
-            _mean_and_deviation([e["test"][who][name] for e in entries], gap=gap) for name in summary["objectives"]
-        ]
+        cells = [_mean_and_deviation([e["test"][who][name] for e in entries], gap=gap) for name in names]
         volumes = [e["hypervolume"][who]["test"] for e in entries]
-        table.add_row(who, *cells, "" if who == "unpruned" else _mean_and_deviation(volumes, gap=gap))
-    return _titled(f"On test, each chosen the same way on select: mean ± deviation over {len(entries)} seeds", table)
+        table.add_row(who, *cells, "" if who in result.baselines else _mean_and_deviation(volumes, gap=gap))
+    over = f"mean ± deviation over {len(entries)} seeds"
+    return _titled(f"On test, the chosen of each{_mark(result)}: {over}", table)
+
+
+def _mark(result: Result) -> str:
+    """Returns what titles say of figures that are optimistic."""
+    return " (selected on test: optimistic)" if result.optimistic else ""
 
 
 def _quality_table(result: Result) -> Group:
@@ -205,30 +148,32 @@ def _shift_table(result: Result) -> Group:
     quality = quality[quality["split"] == "test"]
     table = _table()
     table.add_column("", no_wrap=True)
-    measured = [o for o in result.objectives if not o.is_cost]
+    measured = [o for o in result.measures if not o.is_cost]
     for objective in measured:
         better = "lower" if objective.minimise else "higher"
         table.add_column(f"{_heading(objective.name)}\n({better} is better)", justify="right", vertical="bottom")
     for source, rows in quality.groupby("source", sort=False):
         table.add_row(str(source), *(_mean_and_deviation(rows[f"shift_{o.name}"], sign="+") for o in measured))
-    return _titled("From search to test, mean change of the front's members", table)
+    pruning = result.config.pruning
+    alike = pruning.mode == "full" and pruning.folds == 1 and not pruning.refit
+    note = "" if alike else "Heads are trained for longer, or on more images, to be scored on test than on search."
+    return _titled("From search to test, mean change of the front's members", table, note)
 
 
 def _measured(result: Result) -> pd.DataFrame:
     """Returns the indicators of every source that has a front; a baseline of one point a seed spans none."""
-    quality = indicators(result.front, result.controls, result.objectives)
-    baselines = [name for name, points in sources(result.front, result.controls).items() if is_baseline(points)]
-    return quality[~quality["source"].isin([name for name in baselines if name != "search"])]
+    quality = indicators(result.front, result.controls, result.objectives, reported=result.reported)
+    return quality[~quality["source"].isin(result.baselines)]
 
 
-def _decision_table(result: Result, choice: Choice, decisions: Sequence[Decided]) -> Group:
+def _decision_table(choice: Choice, decisions: Sequence[Decided]) -> Group:
     wishes = ", ".join(f"{o.name} {'≤' if o.minimise else '≥'} {choice.wishes[o.name]:g}"
-                       for o in result.objectives if o.name in choice.wishes)  # fmt: skip
+                       for o in choice.criteria if o.name in choice.wishes)  # fmt: skip
     table = _table()
     table.add_column("seed", justify="right")
     table.add_column("", no_wrap=True)
     table.add_column("solution", no_wrap=True)
-    columns = [(o, s) for o in result.objectives for s in ((choice.split,) if o.is_cost else (choice.split, "test"))]
+    columns = [(o, s) for o in choice.criteria for s in ((choice.split,) if o.is_cost else (choice.split, "test"))]
     for objective, split in columns:
         heading = _heading(objective.name)
         table.add_column(heading if objective.is_cost else f"{heading}\n{split}", justify="right", vertical="bottom")

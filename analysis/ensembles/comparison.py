@@ -237,7 +237,7 @@ def _latency(members: Members) -> float:
     weights, heads = initial_weights(problem.spec, problem.seed), []
     for genome in members.genomes:
         masks = problem.encoding.masks(genome)
-        heads.append(TrainedHead(problem.spec, masks[0].nonzero()[:, 0], weights.compact(masks), epochs=0))
+        heads.append(TrainedHead.of(problem.spec, masks, weights.compact(masks), epochs=0))
     features = torch.zeros(_BATCH, problem.spec.features)
     seconds = []
     with torch.inference_mode():

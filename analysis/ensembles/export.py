@@ -164,7 +164,8 @@ def uniform_soup(heads: Sequence[TrainedHead], genomes: Genomes) -> TrainedHead:
         each = [bias for head in heads if (bias := head.weights.biases[i]) is not None]
         biases.append(torch.stack(each).mean(0) if each else None)
     weights = HeadWeights(tuple(matrices), tuple(biases))
-    return TrainedHead(first.spec, first.kept, weights, max(h.epochs for h in heads), any(h.failed for h in heads))
+    epochs, failed = max(head.epochs for head in heads), any(head.failed for head in heads)
+    return dataclasses.replace(first, weights=weights, epochs=epochs, failed=failed)
 
 
 def _vote_of(network: nn.Module) -> HeadVote:

@@ -15,6 +15,7 @@ from moprune.fronts import nondominated
 from moprune.objectives import Objective
 
 _PANELS_A_ROW = 3
+_NAMES_A_ROW = 5
 
 
 def front(
@@ -144,7 +145,8 @@ def _zoom(
 def _strips(
     points: Mapping[str, pd.DataFrame], ringed: pd.DataFrame, objective: Objective, split: str, title: str
 ) -> Figure:
-    figure = Figure(figsize=(max(4.2, 1.6 * len(points) + 1), 3.8), layout="constrained")
+    many = len(points) > _NAMES_A_ROW  # whose names would run into each other
+    figure = Figure(figsize=(max(4.2, (0.9 if many else 1.6) * len(points) + 1), 3.8), layout="constrained")
     axes = figure.subplots()
     for place, each in enumerate(points.values()):
         values = each[f"{objective.name}_{split}"].to_numpy(float)
@@ -157,7 +159,7 @@ def _strips(
                 rings, ringed[f"{objective.name}_{split}"],
                 s=90, facecolors="none", edgecolors="black", linewidths=1.1, label="chosen", zorder=5,
             )  # fmt: skip
-    axes.set_xticks(range(len(points)), list(points))
+    axes.set_xticks(range(len(points)), list(points), rotation=30 if many else 0, ha="right" if many else "center")
     axes.set_xlim(-0.5, len(points) - 0.5)
     axes.set_ylabel(axis_label(objective))
     legend(figure)

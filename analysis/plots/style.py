@@ -61,6 +61,11 @@ def look(place: int) -> dict[str, Any]:
     return {"color": COLOURS[1 + (place - 1) % (len(COLOURS) - 1)], "marker": MARKERS[(place - 1) % len(MARKERS)]}
 
 
+def dashes(place: int) -> str:
+    """Returns the line style of a source by its place: another one when the controls have used up the colours."""
+    return "-" if place == 0 else ("--", ":", "-.")[(place - 1) // (len(COLOURS) - 1) % 3]
+
+
 def area(count: int) -> float:
     """Returns the area of a marker (points squared) that keeps so many of them apart: 22 for a few, 6 for thousands."""
     return float(min(22.0, max(6.0, 22.0 * (60.0 / max(count, 1)) ** 0.5)))

@@ -13,7 +13,7 @@ from analysis.attainment import LEVELS
 from analysis.attainment import attainment as attainment_of
 from analysis.histories import band
 from analysis.indicators import is_baseline
-from analysis.plots.style import axis_label, heading, legend, look, styled, upright
+from analysis.plots.style import axis_label, dashes, heading, legend, look, styled, upright
 from moprune.errors import UsageError
 from moprune.objectives import Objective
 
@@ -115,7 +115,7 @@ def attainment(
                     ring = np.concatenate([outlines["best"], outlines["worst"][::-1]])
                     axes.fill(*ring.T, color=style["color"], alpha=0.18, linewidth=0, zorder=2)
                 axes.plot(*outlines["median"].T, color=style["color"], linewidth=1.4, label=note, zorder=3,
-                          linestyle="-" if place == 0 else "--")  # fmt: skip
+                          linestyle=dashes(place))  # fmt: skip
             axes.set_xlabel(axis_label(x))
             axes.set_ylabel(axis_label(y))
             # Where the medians bend; bands and the flat ends run out of the panel.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.fronts import SPLITS, standard_error
+from analysis.fronts import OPTIMISTIC, SPLITS, standard_error
 from analysis.report import evidence, extras
 from analysis.report.evidence import Curve, Difference, Frequency
 from analysis.report.extras import Extra
@@ -21,13 +21,14 @@ _FEW_SEEDS = 5
 
 @dataclass(frozen=True)
 class Goal:
-    """An objective for people: ``label`` is its name in words."""
+    """A measure for people: ``label`` is its name in words, ``searched`` whether it is an objective."""
 
     name: str
     label: str
     unit: str
     minimise: bool
     is_cost: bool
+    searched: bool
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ class Content:
     goals: list[Goal]
     splits: list[str]
     groups: list[str]
+    baselines: list[str]
     seeds: list[int]
     layers: list[Layer]
     points: list[Point]
@@ -84,9 +86,12 @@ def gather(run: FinishedFiles) -> Content:
         findings=list(run.findings),
         warnings=list(_warnings(run)),
         tiles=list(_tiles(run)),
-        goals=[Goal(o.name, in_words(o.name), o.unit, o.minimise, o.is_cost) for o in run.objectives],
+        goals=[
+            Goal(o.name, in_words(o.name), o.unit, o.minimise, o.is_cost, o in run.objectives) for o in run.measures
+        ],
         splits=list(SPLITS),
         groups=run.compared,
+        baselines=sorted(run.baselines),
         seeds=run.seeds,
         layers=layers,
         points=found,
@@ -111,7 +116,7 @@ def gather(run: FinishedFiles) -> Content:
 
 def _tiles(run: FinishedFiles) -> Iterator[Tile]:
     controls = run.compared[1:]
-    for o in run.objectives:
+    for o in run.measures:
         means = {who: shown(float(np.mean(run.tested(who, o.name)))) for who in run.compared}
         label = in_words(o.name) + ("" if o.is_cost else " on test")
         yield Tile(label, means[SEARCH], [(who, means[who]) for who in controls])
@@ -125,10 +130,7 @@ def _warnings(run: FinishedFiles) -> Iterator[str]:
         few = "One seed is" if seeds == 1 else f"{seeds} seeds are"
         yield f"{few} too few to call a difference between the search and its controls; run ten (--seeds 1,2,...,10)."
     if summary["profile"] != "sound":
-        yield (
-            f"The profile is {summary['profile']}, not sound: members were selected on images they are reported on, "
-            "so the figures here are optimistic."
-        )
+        yield f"Mind that {OPTIMISTIC}."
     if summary["test_opened"] > 1:
         yield f"The test split was opened {summary['test_opened']} times; it is meant to be opened once."
     sizes = {split: int(summary["images"].get(split, 0)) for split in SPLITS}
@@ -140,7 +142,7 @@ def _warnings(run: FinishedFiles) -> Iterator[str]:
 
 def _test_error(run: FinishedFiles, images: int) -> str:
     """Returns how far sampling alone moves the chosen members' error on test."""
-    if not images or "error" not in run.summary["objectives"]:
+    if not images or "error" not in {o.name for o in run.measures}:
         return ""
     error = float(np.mean(run.tested(SEARCH, "error")))
     return (

@@ -11,7 +11,7 @@ from analysis.attribution import frequency
 from analysis.fronts import SPLITS
 from analysis.indicators import indicators, over_seeds
 from analysis.report.points import Layer, Point
-from analysis.report.sources import SEARCH, STAGES, UNPRUNED, FinishedFiles, called, in_words, spread, with_deviation
+from analysis.report.sources import SEARCH, STAGES, FinishedFiles, called, in_words, spread, with_deviation
 from analysis.report.tables import Cell, Column, Table
 
 _CURVE_POINTS = 200
@@ -92,8 +92,8 @@ def choice(run: FinishedFiles) -> Table:
     """Returns what the chosen of the search and of each control reach on test, over the seeds."""
     rows: list[list[Cell]] = []
     for who in run.compared:
-        volume = None if who == UNPRUNED else spread(run.volumes(who, "test"))
-        rows.append([called(who), *(spread(run.tested(who, o.name)) for o in run.objectives), volume])
+        volume = None if who in run.baselines else spread(run.volumes(who, "test"))
+        rows.append([called(who), *(spread(run.tested(who, o.name)) for o in run.measures), volume])
     columns = [Column("chosen from", numeric=False), *_measures(run)]
     over = ", mean ± standard deviation over the seeds" if len(run.seeds) > 1 else ""
     return Table(f"On the test split{over}", columns, rows)
@@ -107,25 +107,25 @@ def choice_by_seed(run: FinishedFiles) -> Table:
     for i, (seed, entry) in enumerate(run.summary["seeds"].items()):
         for who in run.compared:
             values = entry["test"][who]
-            volume = None if who == UNPRUNED else run.volumes(who, "test")[i]
-            cells = [float(values[o.name]) for o in run.objectives]
+            volume = None if who in run.baselines else run.volumes(who, "test")[i]
+            cells = [float(values[o.name]) for o in run.measures]
             rows.append([int(seed), called(who), values["solution"], *cells, volume])
     return Table("Seed by seed, on the test split", columns, rows)
 
 
 def _measures(run: FinishedFiles) -> list[Column]:
-    names = [*(in_words(o.name) for o in run.objectives), "hypervolume of its front"]
+    names = [*(in_words(o.name) for o in run.measures), "hypervolume of its front"]
     return [Column(name, numeric=True) for name in names]
 
 
 def indicator_table(run: FinishedFiles) -> Table:
     """Returns the indicators of each front on each split, mean and standard deviation over the seeds."""
-    controls = run.controls[run.controls["control"] != UNPRUNED]  # one point spans no front
-    table = over_seeds(indicators(run.front, controls, run.objectives))
+    controls = run.controls[~run.controls["control"].isin(run.baselines)]  # one point spans no front
+    table = over_seeds(indicators(run.front, controls, run.objectives, reported=run.reported))
     columns = [Column("indicator", numeric=False), Column("front", numeric=False)]
     columns += [Column(f"on {split}", numeric=True) for split in SPLITS]
     columns.append(Column("search to test", numeric=True))
-    shifts = {f"shift_{o.name}": f"shift of {in_words(o.name)}" for o in run.objectives if not o.is_cost}
+    shifts = {f"shift_{o.name}": f"shift of {in_words(o.name)}" for o in run.measures if not o.is_cost}
     rows: list[list[Cell]] = []
     for name, label in {**_INDICATORS, **shifts}.items():
         for i, group in enumerate(table.index.unique("source")):
@@ -161,14 +161,14 @@ def comparisons(run: FinishedFiles) -> tuple[list[Difference], list[str]]:
 def _asked(run: FinishedFiles) -> Iterator[tuple[str, str, bool, pd.DataFrame]]:
     """Yields what is compared: measure, control, whether less is better, measurements.
 
-    That the unpruned network keeps more units, and that one point spans less than a front, needs no test.
+    What a baseline, as the unpruned network, keeps, and that one point spans less than a front, needs no test.
     """
     for against in run.compared[1:]:
-        for o in run.objectives:
-            if not (o.is_cost and against == UNPRUNED):
+        for o in run.measures:
+            if not (o.is_cost and against in run.baselines):
                 values = {who: run.tested(who, o.name) for who in (SEARCH, against)}
                 yield in_words(o.name), against, o.minimise, _measurements(run, in_words(o.name), values)
-        if against != UNPRUNED:
+        if against not in run.baselines:
             values = {who: run.volumes(who, "test") for who in (SEARCH, against)}
             yield "hypervolume", against, False, _measurements(run, "hypervolume", values)
 
@@ -189,7 +189,7 @@ def frequencies(points: Sequence[Point], layers: Sequence[Layer]) -> list[Freque
     length = sum(layer.width for layer in layers)
     masks: dict[int, list[frequency.Masks]] = {}
     for point in points:
-        if point.group == SEARCH:
+        if point.group == SEARCH and point.generation is not None:
             masks.setdefault(point.seed, []).append(point.bits(length))
     number = [i for i, layer in enumerate(layers) for _ in range(layer.width)]
     table = frequency.over_seeds(

@@ -15,6 +15,7 @@ _DATA = (
     "goals",
     "splits",
     "groups",
+    "baselines",
     "seeds",
     "layers",
     "points",

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.consensus import STAGE as CONSENSUS
 from analysis.fronts import SPLITS, matrix
 from analysis.indicators import sources
-from analysis.report.sources import STAGES, UNPRUNED, FinishedFiles
+from analysis.report.sources import SEARCH, STAGES, UNPRUNED, FinishedFiles
 from moprune.fronts import nondominated
 from moprune.log import EvaluationLog
+from moprune.networks.heads import HeadSpec
+from problems.pruning.encodings import Encoding
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Point:
         evaluation: how many evaluations had been asked for when it was found, itself included.
         mask: its bits in hexadecimal, see :func:`hex_of`; None where the genome is not a mask.
         kept: units kept in each layer.
-        values: split -> objectives in order, natural units.
+        values: split -> measures in order (the objectives first), natural units.
         chosen: whether the rule of choice takes it; there is no choice where there is one point.
         holds: whether it is still non-dominated among its front on the test split.
     """
@@ -76,6 +79,7 @@ def points(run: FinishedFiles) -> tuple[list[Point], list[Layer]]:
     layers: list[Layer] = []
     found: list[Point] = []
     genome: NDArray[Any] | None
+    baselines = run.baselines
     for group, table in sources(run.front, run.controls).items():
         for seed in run.seeds:
             rows = table[table["seed"] == seed]
@@ -86,12 +90,12 @@ def points(run: FinishedFiles) -> tuple[list[Point], list[Layer]]:
                 if group == UNPRUNED:
                     genome = np.ones(sum(layer.width for layer in layers), dtype=bool)
                 mask = genome if layers else None
-                values = {split: [float(row[f"{o.name}_{split}"]) for o in run.objectives] for split in SPLITS}
+                values = {split: [float(row[f"{o.name}_{split}"]) for o in run.measures] for split in SPLITS}
                 found.append(
                     Point(
                         id=row["solution"], seed=seed, group=group, generation=generation, evaluation=evaluation,
                         mask=None if mask is None else hex_of(mask), kept=[] if mask is None else _kept(mask, layers),
-                        values=values, chosen=row["solution"] in chosen and group != UNPRUNED, holds=bool(held),
+                        values=values, chosen=row["solution"] in chosen and group not in baselines, holds=bool(held),
                     )
                 )  # fmt: skip
     return found, layers
@@ -104,7 +108,9 @@ def _undominated(rows: pd.DataFrame, run: FinishedFiles) -> list[bool]:
     return [row.tobytes() in best for row in F]
 
 
-Place = tuple[int, int, NDArray[Any]]
+_MOST_BITS = 20_000
+
+Place = tuple[int | None, int | None, NDArray[Any]]
 """Generation, evaluation and genome of a solution."""
 
 
@@ -112,31 +118,46 @@ _NOWHERE = (None, None, None)
 
 
 def _places(log: EvaluationLog, group: str, seed: int, wanted: pd.Series) -> dict[str, Place]:
-    """Returns where solutions lie in the log, by their id, which ends in their position there."""
+    """Returns where solutions lie in the log, by their id, which ends in their position there.
+
+    What the front's members agree on was made after the search: it has a genome, but no generation.
+    """
     if group not in STAGES:
         return {}
-    ids = {int(solution.rpartition("-")[2]): solution for solution in wanted}
-    history, genomes = log.history(STAGES[group], seed)
-    return {
-        ids[position]: (int(generation), int(position) + 1, genome)
-        for position, generation, genome in zip(history["position"], history["generation"], genomes, strict=True)
-        if position in ids
-    }
+    places: dict[str, Place] = {}
+    for stage in (STAGES[group], CONSENSUS) if group == SEARCH else (STAGES[group],):
+        history, genomes = log.history(stage, seed)
+        prefix = "" if stage == "search" else stage[0]
+        for position, generation, genome in zip(history["position"], history["generation"], genomes, strict=True):
+            found = (None, None) if stage == CONSENSUS else (int(generation), int(position) + 1)
+            places[f"{prefix}{seed}-{position}"] = (*found, genome)
+    return {solution: places[solution] for solution in wanted}
 
 
 def _layers(log: EvaluationLog, places: dict[str, Place]) -> list[Layer]:
-    """Returns the layers a mask covers: as the log's problem says, else one of the genome's length."""
+    """Returns the layers a mask covers: as the log's problem says, else one of the genome's length.
+
+    None where there are too many bits for a page, as the connections of a wide head are.
+    """
     genome = next((genome for _, _, genome in places.values()), None)
-    if genome is None or genome.dtype != np.bool_:
+    if genome is None or genome.dtype != np.bool_ or len(genome) > _MOST_BITS:
         return []
     problem = (log.meta("fingerprint") or {}).get("problem", {})
-    if {"head", "layers"} <= problem.keys():
-        widths = [problem["head"]["features"], *problem["head"]["hidden"]]
-        names = ["features", *(f"hidden layer {i}" for i in range(1, len(widths)))]
-        layers = [Layer(names[i], int(widths[i]), shared=i == 0) for i in problem["layers"]]
-        if sum(layer.width for layer in layers) == len(genome):
-            return layers
+    if {"head", "layers", "edges"} <= problem.keys():
+        spec = HeadSpec(**{**problem["head"], "hidden": tuple(problem["head"]["hidden"])})
+        encoding = Encoding(spec, tuple(problem["layers"]), problem["edges"])
+        return [
+            Layer(_named(layer, encoding), width, shared=layer == 0)
+            for layer, width in zip(encoding.layers, encoding.widths, strict=True)
+        ]
     return [Layer("genome", len(genome), shared=True)]
+
+
+def _named(layer: int, encoding: Encoding) -> str:
+    name = "features" if layer == 0 else f"hidden layer {layer}"
+    if encoding.edges:
+        return f"connections into {'the classes' if layer > len(encoding.spec.hidden) else name}"
+    return name
 
 
 def _kept(genome: NDArray[np.bool_], layers: Sequence[Layer]) -> list[int]:

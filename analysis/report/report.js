@@ -15,8 +15,11 @@
     search: "M4.2 0A4.2 4.2 0 1 1-4.2 0A4.2 4.2 0 1 1 4.2 0Z",
     random: "M0-4.6L4.4 3.4H-4.4Z",
     unpruned: "M-4.6-4.6H4.6V4.6H-4.6Z",
-    other: "M0-5.4L5.4 0L0 5.4L-5.4 0Z",
   };
+  // Of further controls: four colours (other-0 to other-3) by five shapes tell twenty apart.
+  const FURTHER = ["M0-5.4L5.4 0L0 5.4L-5.4 0Z", "M0 4.6L4.4-3.4H-4.4Z", "M-1.6-5H1.6V-1.6H5V1.6H1.6V5H-1.6V1.6H-5V-1.6H-1.6Z", "M-5-1.8H5V1.8H-5Z", "M-1.8-5H1.8V5H-1.8Z"];
+  const others = data.groups.filter((group) => !STYLES[group]);
+  const baselines = new Set(data.baselines);
 
   const state = {
     x: defaultAxis(true), y: defaultAxis(false), split: "test", arrows: false,
@@ -46,7 +49,8 @@
     return horizontal ? cost : Math.max(0, other);
   }
 
-  const style = (group) => STYLES[group] || "other";
+  const style = (group) => STYLES[group] || `other-${others.indexOf(group) % 4}`;
+  const shape = (group) => SHAPES[STYLES[group]] || FURTHER[others.indexOf(group) % FURTHER.length];
   const named = (group) => (group === "search" ? "front of the search" : group);
   const value = (point, goal, split = state.split) => point.values[split][goal];
   const visible = (point) => state.seeds.has(point.seed) && state.groups.has(point.group);
@@ -267,7 +271,7 @@
 
   /** The box around the chosen members and controls on every split, with room about it. */
   function aroundChosen() {
-    const chosen = shownPoints().filter((point) => point.chosen || point.group === "unpruned");
+    const chosen = shownPoints().filter((point) => point.chosen || baselines.has(point.group));
     if (!chosen.length) return null;
     return [state.x, state.y].flatMap((goal) => padded(extent(chosen.flatMap((p) => data.splits.map((s) => p.values[s][goal]))), 0.15));
   }
@@ -289,7 +293,7 @@
   }
 
   function glyph(group) {
-    const mark = svg("g", { class: `point ${style(group)}` }, svg("path", { d: SHAPES[style(group)] }));
+    const mark = svg("g", { class: `point ${style(group)}` }, svg("path", { d: shape(group) }));
     return svg("svg", { class: "glyph", viewBox: "-7 -7 14 14", "aria-hidden": "true" }, mark);
   }
 
@@ -311,7 +315,7 @@
       const inOrder = [...points].sort((a, b) => rank(a) - rank(b));
       for (const point of inOrder) {
         const element = svg("g", { class: `point ${style(point.group)}${point.chosen ? " chosen" : ""}`, role: "option", id: `point-${points.indexOf(point)}`, "data-id": point.id },
-          svg("path", { d: SHAPES[style(point.group)] }), svg("circle", { class: "ring", r: 8 }));
+          svg("path", { d: shape(point.group) }), svg("circle", { class: "ring", r: 8 }));
         elements.set(point.id, element);
         layer.append(element);
       }
@@ -421,7 +425,7 @@
   }
 
   /** Draws controls first, members above them, the chosen on top. */
-  const rank = (point) => (point.group === "search" ? 2 : point.group === "unpruned" ? 1 : 0) + (point.chosen ? 3 : 0);
+  const rank = (point) => (point.group === "search" ? 2 : baselines.has(point.group) ? 1 : 0) + (point.chosen ? 3 : 0);
 
   function closest(list, distance, reach) {
     let best = null;
@@ -651,7 +655,7 @@
       box.replaceChildren(html("p", {}, "Nothing is selected. Click a network in any view, or move there with the keyboard and press Enter."));
       return;
     }
-    const found = point.evaluation === null ? "Not searched for: a control."
+    const found = point.evaluation === null ? (point.group === "search" ? "Made after the search, of what its front's members agree on." : "Not searched for: a control.")
       : `Found at evaluation ${point.evaluation.toLocaleString("en")}, generation ${point.generation}.`;
     box.replaceChildren(
       html("h3", {}, glyph(point.group), html("span", { class: "id" }, point.id)),
@@ -660,15 +664,15 @@
       html("h4", {}, "Objectives"), objectives(point),
       ...maskParts(point),
       ...weights(point),
-      ...(point.evaluation === null ? [] : exported(point)),
+      ...(point.evaluation === null && point.group !== "search" ? [] : exported(point)),
     );
     views.forEach((view) => view.reveal && view.reveal());
   }
 
   function badges(point) {
     const all = [];
-    if (point.chosen) all.push(html("span", { class: "badge on" }, "chosen on select"));
-    if (point.group !== "unpruned") all.push(html("span", { class: "badge" }, point.holds ? "non-dominated on test too" : "dominated on test"));
+    if (point.chosen) all.push(html("span", { class: "badge on" }, "chosen"));
+    if (!baselines.has(point.group)) all.push(html("span", { class: "badge" }, point.holds ? "non-dominated on test too" : "dominated on test"));
     return all;
   }
 

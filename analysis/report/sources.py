@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.indicators import baselines
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective
 
@@ -30,6 +31,7 @@ class FinishedFiles:
         controls: the controls, as ``controls.csv``.
         summary: as ``summary.json``.
         objectives: the objectives, in order.
+        reported: what was measured beside them.
         log: the evaluation log, open.
         experiment: the experiment file's text.
         environment: as ``environment.json``.
@@ -42,6 +44,7 @@ class FinishedFiles:
     controls: pd.DataFrame
     summary: Mapping[str, Any]
     objectives: Sequence[Objective]
+    reported: Sequence[Objective]
     log: EvaluationLog
     experiment: str
     environment: Mapping[str, Any]
@@ -50,6 +53,16 @@ class FinishedFiles:
     def seeds(self) -> list[int]:
         """The run seeds."""
         return [int(seed) for seed in self.summary["seeds"]]
+
+    @property
+    def measures(self) -> list[Objective]:
+        """The objectives, then what was measured beside them."""
+        return [*self.objectives, *self.reported]
+
+    @property
+    def baselines(self) -> set[str]:
+        """The controls of one point a seed: they span no front, and what they cost is no result."""
+        return baselines(self.controls) - set(STAGES)
 
     @property
     def compared(self) -> list[str]:
@@ -83,7 +96,7 @@ class FinishedFiles:
 
 def in_words(name: str) -> str:
     """Returns an objective's name as people write it: ``ood_auroc`` is ``OOD AUROC``."""
-    upper = {"ood", "auroc", "nll", "ece", "id", "fpr95"}
+    upper = {"ood", "auroc", "nll", "ece", "id", "fpr95", "flops"}
     return " ".join(word.upper() if word in upper else word for word in name.split("_"))
 
 

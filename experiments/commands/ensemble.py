@@ -33,6 +33,7 @@ def ensemble(
     from analysis import plots
     from analysis.ensembles import METHODS, choose_method
     from analysis.ensembles.verdict import findings, rivals
+    from analysis.fronts import OPTIMISTIC
     from experiments.finished import opened
     from experiments.progress import LiveProgress
     from experiments.run_folder import RunFolder
@@ -48,7 +49,7 @@ def ensemble(
         for each in seeds:
             if each not in run.seeds:
                 raise not_one_of("seed", each, map(str, run.seeds))
-        detector = _detector(run)
+        detector, other_detector = _detector(run)
         table = pd.concat(
             [_compared(run, each, size, methods, detector, progress) for each in seeds], ignore_index=True
         )
@@ -56,11 +57,14 @@ def ensemble(
         if export is not None:
             _export(run, table[table["ensemble"] == chosen], export, progress)
         progress.stop()
-        said = findings(table, run.result.summary["images"]["test"])
-        notes = _notes(table, size)
+        optimistic = run.result.optimistic
+        said = [f"Mind that {OPTIMISTIC}."] if optimistic else []
+        said += [*findings(table, run.result.summary["images"]["test"]), *other_detector]
+        notes = _notes(table, size, optimistic=optimistic)
         target = RunFolder(out or run.result.folder.path)
         target.write_table("ensembles.csv", table)
         summary: dict[str, Any] = {
+            "profile": run.result.summary["profile"],
             "size": size,
             "methods": list(methods),
             "detector": detector,
@@ -70,7 +74,8 @@ def ensemble(
             "findings": said,
         }
         target.write_json("ensembles.json", summary)
-        plots.save(plots.ensemble(table), target.figures / "ensembles.png")
+        title = "members selected on test: optimistic" if optimistic else ""
+        plots.save(plots.ensemble(table, title=title), target.figures / "ensembles.png")
     _print(table, [*said, *notes])
     typer.echo(f"\nFiles: {target.path / 'ensembles.csv'}, {target.figures / 'ensembles.png'}")
     if export is not None:
@@ -119,22 +124,32 @@ def _export(run: "FinishedRun", rows: "pd.DataFrame", folder: Path, progress: "L
         notes = {
             "ensemble": row["ensemble"],
             "seed": seed,
+            "profile": run.result.summary["profile"],
             "network": run.result.config.network.model_dump(mode="json"),
             "measured": measured,
         }
         save_ensemble(members, folder if len(rows) == 1 else folder / f"seed-{seed}", notes)
 
 
-def _detector(run: "FinishedRun") -> str:
-    """Returns the OOD detector of the run's first objective that has one."""
-    given = [each.detector for each in run.result.config.objectives if each.name.startswith("ood_")]
-    return (given[0] if given else None) or "energy"
+def _detector(run: "FinishedRun") -> tuple[str, list[str]]:
+    """Returns the OOD detector of ensembles, and what to say where it is not that of the run's first OOD objective."""
+    from moprune.metrics import DETECTORS
+
+    config = run.result.config
+    measured = [each for each in (*config.objectives, *config.reported) if each.name.startswith("ood_")]
+    own = (measured[0].detector if measured else None) or "energy"
+    if own in DETECTORS:
+        return own, []
+    return "energy", [
+        f"OOD AUROCs here are by energy: the run's detector, {own}, reads more than the logits that vote."
+    ]
 
 
-def _notes(table: "pd.DataFrame", size: int) -> list[str]:
+def _notes(table: "pd.DataFrame", size: int, *, optimistic: bool) -> list[str]:
+    chosen = "the test split itself" if optimistic else f"select; {TEST_READ}"
     notes = [
         "No two front members keep the same units, so their weights cannot be averaged into one head (a soup).",
-        f"Members and method were chosen on select; {TEST_READ}.",
+        f"Members and method were chosen on {chosen}.",
     ]
     smallest = int(table[table["ensemble"] == "unpruned heads"]["members"].min())
     if smallest < size:

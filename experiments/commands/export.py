@@ -33,6 +33,7 @@ def export(
     ] = None,
 ) -> None:
     """Write every evaluation as csv, parquet or optuna studies, or one solution's slimmed network."""
+    from analysis.fronts import OPTIMISTIC
     from experiments import exports
     from experiments.finished import opened
     from moprune.errors import UsageError
@@ -40,6 +41,8 @@ def export(
     if solution is not None and form not in _SUFFIXES:
         raise UsageError(f"--solution goes with --format {', '.join(_SUFFIXES)}, not {form}")
     with opened(folder) as run:
+        if run.result.optimistic:
+            typer.echo(f"Mind that {OPTIMISTIC}.", err=True)
         there = run.result.folder.path / "exported"
         if form in _SUFFIXES:
             member = solution or str(run.result.summary["seeds"][str(run.seeds[0])]["chosen"])

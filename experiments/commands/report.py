@@ -48,9 +48,8 @@ def _complete(folder: Path) -> None:
 
 def _files(run: "FinishedRun") -> "FinishedFiles":
     from analysis.report import FinishedFiles
+    from experiments.findings import findings
     from experiments.loading import dump
-    from experiments.summary import findings
-    from moprune.objectives import resolve
 
     result = run.result
     return FinishedFiles(
@@ -60,20 +59,9 @@ def _files(run: "FinishedRun") -> "FinishedFiles":
         front=result.front,
         controls=result.controls,
         summary=result.summary,
-        objectives=resolve(result.config.resolved_objectives(), _largest(run)),
+        objectives=result.objectives,
+        reported=result.reported,
         log=run.log,
         experiment=dump(result.config),
         environment=result.folder.read_json("environment.json"),
     )
-
-
-def _largest(run: "FinishedRun") -> dict[str, float]:
-    """Returns the counts of the whole head, by which volumes are normalised, from the log: no data are opened."""
-    from moprune.networks.heads import HeadSpec
-
-    problem = (run.log.meta("fingerprint") or {}).get("problem", {})
-    if not {"head", "layers"} <= problem.keys():
-        return {}
-    spec = HeadSpec(**{**problem["head"], "hidden": tuple(problem["head"]["hidden"])})
-    units = sum(spec.units[layer] for layer in problem["layers"])
-    return {"active_units": float(units), "head_parameters": float(spec.parameters())}

@@ -31,12 +31,12 @@ def show(
     from experiments.summary import print_result
 
     result = load_result(open_finished(folder))
-    wishes = parse_wishes(prefer or (), result.objectives)
+    wishes = parse_wishes(prefer or (), result.measures)
     choice = Choice(result, split=split, wishes=wishes, knee=knee, merged=merged)
     print_result(result, rows=None if all_rows else rows, all_seeds=all_rows, choice=choice)
     if csv is not None:
         from analysis.indicators import indicators
         from moprune.files import write_text
 
-        table = indicators(result.front, result.controls, result.objectives)
+        table = indicators(result.front, result.controls, result.objectives, reported=result.reported)
         write_text(csv, table.to_csv(index=False, lineterminator="\n"))

@@ -14,7 +14,7 @@ from moprune.algorithms.duplicates import PackedDuplicateElimination
 from moprune.algorithms.published import published_nsga2
 from moprune.algorithms.random_search import RandomSearch
 from moprune.algorithms.registry import NAMES, OPERATORS, WITH_OPERATORS, make, refuse_unsuitable
-from moprune.algorithms.sampling import DensitySampling, RankedSampling
+from moprune.algorithms.sampling import DensitySampling, GivenGenomes, RankedSampling
 from moprune.algorithms.sparse import SizePreservingCrossover, SparseCrossover, SparseMutation
 from moprune.algorithms.sparseea import SparseEA
 from moprune.algorithms.steady_state import SteadyStateGA
@@ -24,6 +24,7 @@ __all__ = [
     "OPERATORS",
     "WITH_OPERATORS",
     "DensitySampling",
+    "GivenGenomes",
     "PackedDuplicateElimination",
     "RandomSearch",
     "RankedSampling",

@@ -93,3 +93,18 @@ class RankedSampling(Sampling):
 def _geometric_sizes(length: int, count: int) -> list[int]:
     """Returns up to ``count`` different whole numbers from 1 to ``length``, even on a logarithmic scale."""
     return sorted({round(size) for size in np.geomspace(1, length, count)})
+
+
+class GivenGenomes(Sampling):
+    """Genomes that are there already, in their order.
+
+    Args:
+        genomes: ``(n, n_var)``, no two alike; as many are taken as are asked for.
+    """
+
+    def __init__(self, genomes: NDArray[np.bool_]) -> None:
+        super().__init__()
+        self.genomes = genomes
+
+    def _do(self, problem: Problem, n_samples: int, *_: Any, **__: Any) -> NDArray[np.bool_]:  # noqa: ARG002
+        return self.genomes[:n_samples]

@@ -46,7 +46,6 @@ class Task:
             have the same names with different images; test has other names.
         corruptions: for each split, its images under named corruptions (``type@severity``), in the order of its
             labels. search and select have the same names, train none or those too; test has other types.
-
         optimistic: whether search and select may be the test itself, as in :meth:`published`.
 
     Raises:
@@ -72,9 +71,11 @@ class Task:
             raise UsageError(f"task {self.name!r} names class {repeated!r} twice; rename one")
         for split in SPLITS:
             self._check_split(split, self.split(split).labels)
+        self._check_ood()
+        self._check_corruptions()
         if not self.optimistic:
-            self._check_ood()
-            self._check_corruptions()
+            self._check_pools_apart()
+            self._check_corruptions_apart()
         object.__setattr__(self, "ood", {split: dict(self.ood.get(split, {})) for split in OOD_SPLITS})
         object.__setattr__(self, "corruptions", {split: dict(self.corruptions.get(split, {})) for split in SPLITS})
 
@@ -98,6 +99,19 @@ class Task:
             for name, inputs in pools.items():
                 if len(inputs) == 0:
                     raise UsageError(f"OOD pool {name!r} of {split} in task {self.name!r} is empty; add images")
+
+    def _check_corruptions(self) -> None:
+        for split, versions in self.corruptions.items():
+            if split not in SPLITS:
+                raise not_one_of("split of corruptions", split, SPLITS)
+            for name, inputs in versions.items():
+                if len(inputs) != len(self.split(split)) or name in self.ood.get(split, {}):
+                    raise UsageError(
+                        f"corruption {name!r} of {split} in task {self.name!r} must have a name of its own and all "
+                        f"{len(self.split(split))} images of the split, not {len(inputs)}"
+                    )
+
+    def _check_pools_apart(self) -> None:
         search, select, test = (self.ood.get(split, {}) for split in OOD_SPLITS)
         if set(search) != set(select) or any(search[name] is select[name] for name in search):
             named = [", ".join(pools) or "none" for pools in (search, select)]
@@ -111,16 +125,7 @@ class Task:
                 "the search did not see"
             )
 
-    def _check_corruptions(self) -> None:
-        for split, versions in self.corruptions.items():
-            if split not in SPLITS:
-                raise not_one_of("split of corruptions", split, SPLITS)
-            for name, inputs in versions.items():
-                if len(inputs) != len(self.split(split)) or name in self.ood.get(split, {}):
-                    raise UsageError(
-                        f"corruption {name!r} of {split} in task {self.name!r} must have a name of its own and all "
-                        f"{len(self.split(split))} images of the split, not {len(inputs)}"
-                    )
+    def _check_corruptions_apart(self) -> None:
         train, search, select, test = (set(self.corruptions.get(split, {})) for split in SPLITS)
         if search != select or train not in (set(), search):
             raise UsageError(

@@ -8,6 +8,7 @@
 
 from moprune.population.committee import Committee
 from moprune.population.heads import STRATEGIES, TrainingSet, fit_heads
+from moprune.population.modes import MODES
 from moprune.population.training import Training
 
-__all__ = ["STRATEGIES", "Committee", "Training", "TrainingSet", "fit_heads"]
+__all__ = ["MODES", "STRATEGIES", "Committee", "Training", "TrainingSet", "fit_heads"]

@@ -31,9 +31,6 @@ from moprune.population.workers import give_up_if
 Dealt = list[list[Tensor]]
 """Each member's units of every layer of a head (features first), as indices into the full width."""
 
-# Below this many weights a head's training time is dispatch, not arithmetic; see moprune.population.heads.
-_TINY_HEAD = 50_000
-
 
 @dataclass(frozen=True, eq=False)
 class Committee:
@@ -44,6 +41,9 @@ class Committee:
         readers: how many of the members read each feature, 1 to ``members``.
         scores: usefulness of each feature, ``(D,)``; features are dealt out from the best to the worst in turn, so that
             members are equally strong. By default the features' own order.
+
+    Raises:
+        UsageError: other numbers of members or readers.
     """
 
     members: int = 8
@@ -57,18 +57,16 @@ class Committee:
                 f"members and {self.readers} readers"
             )
 
-    def widths(self, spec: HeadSpec) -> list[int]:
-        """Returns the most units a member can have of each layer, features first."""
-        return [-(-spec.features // self.members) * self.readers, *(-(-h // self.members) for h in spec.hidden)]
-
     def deal(self, masks: Masks) -> Dealt:
         """Returns each member's units of every layer (features first), as indices into the full width.
 
         Raises:
-            UsageError: the masks are of connections.
+            UsageError: the masks are of connections, or the scores of another number of features.
         """
         if isinstance(masks, Connections):
             raise UsageError("committees are made of units; connections are pruned in single heads (members: 1)")
+        if self.scores is not None and self.scores.shape != masks[0].shape:
+            raise UsageError(f"scores of shape {tuple(self.scores.shape)} do not fit {len(masks[0])} features")
         features = masks[0].nonzero()[:, 0]
         if self.scores is not None:
             features = features[self.scores.to(features.device)[features].argsort(descending=True, stable=True)]
@@ -92,24 +90,39 @@ def fit(
     stop: Event,
     *,
     committee: Committee,
+    together: bool,
 ) -> list[TrainedHead]:
-    """Trains the committees of some candidates; see :func:`moprune.population.heads.fit_heads`."""
+    """Trains the committees of some candidates; see :func:`moprune.population.heads.fit_heads`.
+
+    Args:
+        spec: the shape before pruning.
+        masks: each candidate's masks.
+        features: ``(n, D)``.
+        labels: ``(n,)``.
+        start: full-width initial weights.
+        training: how to train. Each committee stops early by its own loss, the mean over its members.
+        seed: seeds the order of the batches.
+        stop: set when nobody waits for the result.
+        committee: how heads are divided.
+        together: whether all committees are trained in lock-step, rather than one after another; those that watch
+            their loss never are. Faster on a GPU, but rounded by how many there are.
+    """
     targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
     dealt = [committee.deal(each) for each in masks]
-    if len(masks) == 1 and not tiny(spec):
-        blocks = _Blocks(dealt, start, spec.activation, training)
-    else:  # at full width, so that a result does not depend on who else is in the stack
-        blocks = _Blocks(dealt, start, spec.activation, training, widths=committee.widths(spec))
-    weights, epochs = _descend(blocks, features, targets, start, training, seed, stop)
-    heads = [TrainedHead.of(spec, m, w.compact(m), epochs) for m, w in zip(masks, weights, strict=True)]
-    return [
-        dataclasses.replace(head, removed=_outside(spec, m, d)) for head, m, d in zip(heads, masks, dealt, strict=True)
-    ]
+    groups = [dealt] if together and not training.watches_loss else [[each] for each in dealt]
+    trained: list[tuple[HeadWeights, int]] = []
+    for group in groups:
+        weights, epochs = _descend(
+            _Blocks(group, start, spec.activation, training), features, targets, start, training, seed, stop
+        )
+        trained += [(each, epochs) for each in weights]
+    return [_head(spec, *each) for each in zip(masks, dealt, trained, strict=True)]
 
 
-def tiny(spec: HeadSpec) -> bool:
-    """Whether a head is so small that its training time is dispatch, not arithmetic: then committees are stacked."""
-    return spec.parameters() <= _TINY_HEAD
+def _head(spec: HeadSpec, masks: Masks, dealt: Dealt, trained: tuple[HeadWeights, int]) -> TrainedHead:
+    weights, epochs = trained
+    head = TrainedHead.of(spec, masks, weights.compact(masks), epochs)
+    return dataclasses.replace(head, removed=_outside(masks, dealt))
 
 
 @torch.inference_mode()
@@ -122,7 +135,7 @@ def _descend(
     seed: int,
     stop: Event,
 ) -> tuple[list[HeadWeights], int]:
-    """Trains committees together; those of several candidates only where nobody looks at the loss."""
+    """Trains the members of all blocks; several committees only where nobody looks at the loss, which is their sum."""
     least, best, waited, epoch = float("inf"), None, 0, 0
     for epoch in range(1, training.epochs + 1):
         give_up_if(stop)
@@ -142,35 +155,30 @@ def _descend(
     return best or blocks.weights(start), epoch
 
 
-def _outside(spec: HeadSpec, masks: Masks, dealt: Dealt) -> int:
+def _outside(masks: Masks, dealt: Dealt) -> int:
     """Returns how many weights between kept units lie outside the members' blocks."""
-    kept = [int(mask.sum()) for mask in masks]
-    between = [a * b for a, b in pairwise(kept)]
-    inside = [sum(len(units[i]) * len(units[i + 1]) for units in dealt) for i in range(len(spec.hidden))]
-    return sum(between) - sum(inside)
+    inside = sum(_between([len(each) for each in units]) for units in dealt)
+    return _between([int(mask.sum()) for mask in masks]) - inside
+
+
+def _between(widths: Sequence[int]) -> int:
+    return sum(a * b for a, b in pairwise(widths))
 
 
 class _Blocks:
     """Stochastic gradient descent on the members of some committees in lock-step, as batched matrix products.
 
-    Members have nearly, not exactly, as many units; blocks are padded to the widest, or to given widths. Units of the
-    padding are held at zero: as inputs they are multiplied by zero, and as outputs their weights are zero.
+    Members have nearly, not exactly, as many units; blocks are padded to the widest. Units of the padding are held at
+    zero: as inputs they are multiplied by zero, and as outputs their weights are zero.
     """
 
-    def __init__(
-        self,
-        dealt: Sequence[Dealt],
-        start: HeadWeights,
-        activation: str,
-        training: Training,
-        widths: Sequence[int] | None = None,
-    ) -> None:
+    def __init__(self, dealt: Sequence[Dealt], start: HeadWeights, activation: str, training: Training) -> None:
         self.training, self.activation, self.steps = training, activation, 0
         self.committees, self.members = len(dealt), len(dealt[0])
         everyone = [units for committee in dealt for units in committee]
         layers = range(len(everyone[0]))
         device = start.matrices[0].device
-        widest = widths or [max(1, *(len(units[layer]) for units in everyone)) for layer in layers]
+        widest = [max(1, *(len(units[layer]) for units in everyone)) for layer in layers]
         self._units = [_padded([units[layer] for units in everyone], widest[layer]) for layer in layers]
         self._on = [_within([len(units[layer]) for units in everyone], widest[layer], device) for layer in layers]
         self._matrices, self._biases = self._placed(start)

@@ -26,7 +26,7 @@ from torch import Tensor
 from moprune.errors import MopruneError, UsageError, not_one_of
 from moprune.networks.heads import Connections, HeadSpec, HeadWeights, Masks, TrainedHead, placed_on
 from moprune.population import _loop, _stacked
-from moprune.population.committee import Committee, tiny
+from moprune.population.committee import Committee
 from moprune.population.committee import fit as fit_committees
 from moprune.population.training import Training
 from moprune.population.workers import in_parallel
@@ -78,7 +78,8 @@ def fit_heads(
         seed: seeds the order of the batches, common to all candidates.
         strategy: one of :data:`STRATEGIES`.
         chunk: candidates trained at once; by default as many as memory allows.
-        committee: train each head as a committee of small ones; there is one way to do that, whatever the strategy.
+        committee: train each head as a committee of small ones, whose members are always in lock-step; ``stacked``
+            are several committees.
 
     Raises:
         UsageError: unknown strategy, or masks that do not fit the shape.
@@ -90,11 +91,10 @@ def fit_heads(
         raise UsageError(f"chunk must be >= 1, not {chunk}")
     device = data.features.device
     start = start.to(device)
-    chosen = choose_strategy(spec, device) if strategy == "auto" else strategy
+    chosen = choose_strategy(spec, device, committee) if strategy == "auto" else strategy
     fit: Callable[..., list[TrainedHead]] = _loop.fit if chosen == "loop" else _stacked.fit
     if committee is not None:
-        chosen = "stacked" if tiny(spec) and not training.watches_loss else "loop"
-        fit = partial(fit_committees, committee=committee)
+        fit = partial(fit_committees, committee=committee, together=chosen == "stacked")
 
     @torch.inference_mode()
     def work(part: Sequence[int], stop: Event) -> list[R]:
@@ -107,7 +107,7 @@ def fit_heads(
     if device.type == "cpu":
         size = 1 if chosen == "loop" else chunk or _CPU_STACK
         # Stacks of tiny heads are so short an operation that threads would only wait for the interpreter.
-        workers = torch.get_num_threads() if chosen == "loop" or committee is not None else 1
+        workers = torch.get_num_threads() if chosen == "loop" else 1
         for results in in_parallel(work, [candidates[i : i + size] for i in candidates[::size]], workers):
             yield from results
     else:
@@ -140,9 +140,12 @@ def _one_by_one(
         done += len(part)
 
 
-def choose_strategy(spec: HeadSpec, device: torch.device) -> str:
-    """Returns the faster strategy for a head of this shape on this kind of device."""
-    return "loop" if device.type == "cpu" and spec.parameters() > _TINY_HEAD else "stacked"
+def choose_strategy(spec: HeadSpec, device: torch.device, committee: Committee | None = None) -> str:
+    """Returns the faster strategy for a head of this shape on this kind of device.
+
+    Committees are never stacked on a CPU: their products would be rounded by who else is in the stack.
+    """
+    return "loop" if device.type == "cpu" and (committee or spec.parameters() > _TINY_HEAD) else "stacked"
 
 
 def chunk_size(spec: HeadSpec, training: Training, device: torch.device) -> int:

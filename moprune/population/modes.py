@@ -8,7 +8,8 @@ purpose, trained once with random masks, as in one-shot architecture search (Ben
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -18,6 +19,16 @@ from moprune.networks.heads import ACTIVATIONS, HeadSpec, HeadWeights, Masks, co
 from moprune.population.heads import TrainingSet, fit_heads
 from moprune.population.training import Training
 from moprune.seeding import torch_generator
+
+MODES: Mapping[str, str] = MappingProxyType(
+    {
+        "full": "from the common initial weights, all epochs",
+        "short": "from the common initial weights, a fifth of the epochs",
+        "warm": "from the trained unpruned head, a fifth of the epochs",
+        "one_shot": "cut out of a head trained once with random masks, no epochs",
+    }
+)
+"""How candidates may be trained while they are searched; what is chosen or reported is always trained in full."""
 
 
 def abridged(training: Training) -> Training:

@@ -18,6 +18,7 @@ from moprune.testing.checks import global_random_states_kept
 _WITHOUT: Mapping[str, Mapping[str, Any]] = {
     "ood": {"ood_logits": {}},
     "representations": {"representations": None},
+    "features": {"features": None},
     "corruptions": {"corrupted_logits": {}},
     "attacks": {"attacked": None},
     "perturbed": {"perturbed": None},
@@ -54,6 +55,7 @@ class ObjectiveContract:
             ood_logits=ood_logits,
             costs={"active_fraction": share, **{name: round(share * largest) for name, largest in counts.items()}},
             representations=Representations(seen(labels, 7), pools(7), seen(train_labels, 7), train_labels),
+            features=Representations(seen(labels, 9), pools(9), seen(train_labels, 9), train_labels),
             corrupted_logits={"contrast@3": logits + normal(90, 5), "gaussian_noise@1": logits + normal(90, 5)},
             attacked=Attacked(seen(some, 5), some),
             perturbed=Perturbed(1.5 * seen(some, 5), pools(5)),
@@ -125,26 +127,30 @@ class ObjectiveContract:
             raise AssertionError(f"the objective cannot go to another process: {error}") from error
 
 
-def _parts(outcome: Outcome) -> tuple[Representations, Attacked, Perturbed]:
+def _parts(outcome: Outcome) -> tuple[Representations, Representations, Attacked, Perturbed]:
     assert outcome.representations is not None, "make_outcome must give representations"
+    assert outcome.features is not None, "make_outcome must give features"
     assert outcome.attacked is not None, "make_outcome must give attacked images"
     assert outcome.perturbed is not None, "make_outcome must give perturbed images"
-    return outcome.representations, outcome.attacked, outcome.perturbed
+    return outcome.representations, outcome.features, outcome.attacked, outcome.perturbed
 
 
 def _extreme(outcome: Outcome, factor: float) -> Outcome:
-    """Returns an outcome with nothing but ``factor`` for the right class, and representations scaled by it."""
-    seen, attacked, perturbed = _parts(outcome)
+    """Returns an outcome with nothing but ``factor`` for the right class, and what the head reads scaled by it."""
+    seen, features, attacked, perturbed = _parts(outcome)
 
     def certain(logits: Tensor, labels: Tensor) -> Tensor:
         return factor * one_hot(labels, logits.shape[1]).float()
 
+    def scaled(read: Representations) -> Representations:
+        pools = _each(read.pools, lambda rows: factor * rows)
+        return replace(read, images=factor * read.images, train=factor * read.train, pools=pools)
+
     return replace(
         outcome,
         logits=certain(outcome.logits, outcome.labels),
-        representations=replace(
-            seen, images=factor * seen.images, train=factor * seen.train, pools=_each(seen.pools, lambda x: factor * x)
-        ),
+        representations=scaled(seen),
+        features=scaled(features),
         corrupted_logits=_each(outcome.corrupted_logits, lambda logits: certain(logits, outcome.labels)),
         attacked=replace(attacked, logits=certain(attacked.logits, attacked.labels)),
         perturbed=replace(perturbed, images=factor * perturbed.images),
@@ -153,20 +159,25 @@ def _extreme(outcome: Outcome, factor: float) -> Outcome:
 
 def _reordered(outcome: Outcome, order_of: Callable[[int], Tensor]) -> Outcome:
     """Returns the same outcome with its images in another order."""
-    seen, attacked, perturbed = _parts(outcome)
-    order, train, some = (order_of(len(each)) for each in (outcome.labels, seen.train_labels, attacked.labels))
+    seen, features, attacked, perturbed = _parts(outcome)
+    order, some = order_of(len(outcome.labels)), order_of(len(attacked.labels))
 
     def shuffled(rows: Tensor) -> Tensor:
         return rows[order_of(len(rows))]
+
+    def mixed(read: Representations) -> Representations:
+        train = order_of(len(read.train_labels))
+        return Representations(
+            shuffled(read.images), _each(read.pools, shuffled), read.train[train], read.train_labels[train]
+        )
 
     return replace(
         outcome,
         logits=outcome.logits[order],
         labels=outcome.labels[order],
         ood_logits=_each(outcome.ood_logits, shuffled),
-        representations=Representations(
-            shuffled(seen.images), _each(seen.pools, shuffled), seen.train[train], seen.train_labels[train]
-        ),
+        representations=mixed(seen),
+        features=mixed(features),
         corrupted_logits=_each(outcome.corrupted_logits, lambda logits: logits[order]),
         attacked=Attacked(attacked.logits[some], attacked.labels[some]),
         perturbed=Perturbed(shuffled(perturbed.images), _each(perturbed.pools, shuffled)),

@@ -54,9 +54,11 @@ class ProblemContract:
         assert values.shape == expected, f"values have shape {values.shape}, not {expected}"
         assert values.dtype == np.float64, f"values are {values.dtype}, not float64"
         assert np.isfinite(values).all(), "a value is not finite"
-        assert list(problem.assess(X[:1], self.splits)) == [
-            f"{o.name}_{split}" for o in problem.objectives for split in self.splits
-        ], "assess must return a column <objective>_<split> for each objective and split"
+        table = problem.assess(X[:1], self.splits)
+        assert list(table) == [
+            f"{o.name}_{split}" for o in (*problem.objectives, *problem.reported) for split in self.splits
+        ], "assess must return a column <objective>_<split> for each objective and report, and each split"
+        assert np.isfinite(table.to_numpy()).all(), "what is reported is not finite"
 
     def test_pymoo_sees_what_follows_from_the_natural_values(self) -> None:
         problem = self.make_problem()

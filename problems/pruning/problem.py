@@ -12,16 +12,17 @@ from torch import Tensor, nn
 
 from moprune.data import Task
 from moprune.devices import resolve_device
-from moprune.errors import UsageError
+from moprune.errors import UsageError, not_one_of
 from moprune.networks.assembly import with_head
 from moprune.networks.attacks import Attack
 from moprune.networks.costs import SlimmedCosts
 from moprune.networks.features import FeatureExtractor
-from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
+from moprune.networks.heads import HeadSpec, HeadWeights, TrainedHead, initial_weights
 from moprune.networks.preprocess import Preprocess
 from moprune.networks.slimming import slim
 from moprune.objectives import Objective, Outcome, resolve
-from moprune.population import Committee, Training, TrainingSet, fit_heads
+from moprune.population import MODES, Committee, Training, TrainingSet, fit_heads
+from moprune.population.modes import abridged, dense_weights, shared_weights
 from moprune.problem import Genomes, Outcomes, SearchProblem
 from problems.pruning.controls import Recipe, active_fraction
 from problems.pruning.encodings import Encoding
@@ -57,6 +58,8 @@ class PruningProblem(SearchProblem):
         members: small heads that make up a candidate's head, see :mod:`moprune.population.committee`; 1 for a plain
             head.
         readers: members that read each feature, where there are several.
+        mode: how candidates are trained to be scored on ``search``, one of :data:`moprune.population.MODES`; on select
+            and test heads are trained in full.
         protocol: which images heads learn from before they are scored on a split.
         attack: how images are attacked, for ``adversarial_error``.
         repeats: initial weights each candidate is trained from; objectives are means over them.
@@ -87,6 +90,7 @@ class PruningProblem(SearchProblem):
         training: Training | None = None,
         members: int = 1,
         readers: int = 2,
+        mode: str = "full",
         protocol: Protocol | None = None,
         attack: Attack | None = None,
         repeats: int = 1,
@@ -99,15 +103,18 @@ class PruningProblem(SearchProblem):
         cache: Path | None = None,
         on_features: Callable[[str, int, int], None] | None = None,
     ) -> None:
-        if repeats < 1:
-            raise UsageError(f"repeats must be >= 1, not {repeats}")
+        if mode not in MODES:
+            raise not_one_of("mode", mode, MODES)
+        if min(repeats, members) < 1:
+            raise UsageError(f"repeats must be >= 1, not {repeats}, and members >= 1, not {members}")
         if not isinstance(network, FeatureExtractor):
             network = FeatureExtractor(network, features=features, preprocess=preprocess)
         elif features is not None or preprocess is not None:
             raise UsageError("give features and preprocess to the FeatureExtractor, not to the problem")
         self.task, self.extractor = task, network
         self.training, self.protocol = training or Training(), protocol or Protocol()
-        self.members, self.readers = members, readers
+        self.protocol.lessons(task, "search", seed)  # refuses what does not fit the task, before work is done
+        self.members, self.readers, self.mode = members, readers, mode
         self.repeats, self.seed = repeats, seed
         self.device = resolve_device(device)
         self.strategy, self.chunk = strategy, chunk
@@ -119,17 +126,29 @@ class PruningProblem(SearchProblem):
         width = self.scorer.features("train").shape[1]
         self.spec = HeadSpec(width, tuple(hidden), len(task.classes), activation, hidden_bias)
         self.encoding = Encoding.of(encoding, self.spec)
+        self._committee = self._divided()
         self._costs = self._slimmed_costs() if {each.name for each in measures} & _NETWORK_COSTS else None
         largest = {"active_units": self.encoding.length, "head_parameters": self.spec.parameters()}
         if self._costs is not None:
             largest |= self._costs.largest
-        self._memo: dict[str, Any] = {}
+        self._starts: dict[tuple[str, str, int], HeadWeights] = {}
         super().__init__(
             n_var=self.encoding.length, boolean=True,
             objectives=resolve(objectives, largest), reported=resolve(reported, largest) if reported else (),
         )  # fmt: skip
-        if members > 1 and self.encoding.edges:
-            raise UsageError("connections are pruned in single heads; use members: 1, or another encoding")
+
+    def _divided(self) -> Committee | None:
+        """Returns how heads are divided into members; features are dealt out by what they tell of the classes."""
+        if self.members == 1:
+            return None
+        if self.encoding.edges:
+            raise UsageError("connections are pruned in single heads; use members 1, or another encoding")
+        if self.mode in ("warm", "one_shot"):
+            raise UsageError(
+                f"mode {self.mode!r} starts from a plain head's weights; use members 1, or mode full or short"
+            )
+        train = TrainingSet(self.scorer.features("train"), self.task.train.labels)
+        return Committee(self.members, self.readers, torch.from_numpy(anova(train)))
 
     @property
     def context(self) -> str:
@@ -145,29 +164,30 @@ class PruningProblem(SearchProblem):
         """Yields the outcomes of heads made by recipes instead of genomes, by the same protocol."""
         for recipe in recipes:
             found = _nothing(splits)
-            for lesson, scored in self._lessons(splits):
+            for lesson, _, scored in self._lessons(splits):
                 data = self._training_set(lesson)
                 _collect(found, self._outcomes(recipe(data), data, scored))
             yield found
 
     def _slab(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
         found = [_nothing(splits) for _ in X]
-        for lesson, scored in self._lessons(splits):
+        for lesson, mode, scored in self._lessons(splits):
             for split, rows in scored.items():  # here, not in the workers, which would each compute it
                 self.scorer.prepare(split, rows)
             data = self._training_set(lesson)
             score = partial(self._outcomes, data=data, scored=scored)
             for repeat in range(self.repeats):
-                for candidate, outcomes in zip(found, self._fit(X, lesson, repeat, score), strict=True):
+                for candidate, outcomes in zip(found, self._fit(X, lesson, mode, repeat, score), strict=True):
                     _collect(candidate, outcomes)
         yield from found
 
-    def _lessons(self, splits: Sequence[str]) -> list[tuple[Lesson, dict[str, Rows | None]]]:
-        """Returns each set of training images once, with all that is scored by heads that learnt from it."""
-        plan: dict[str, tuple[Lesson, dict[str, Rows | None]]] = {}
+    def _lessons(self, splits: Sequence[str]) -> list[tuple[Lesson, str, dict[str, Rows | None]]]:
+        """Returns each training once (images and mode), with all that is scored by heads trained so."""
+        plan: dict[tuple[str, str], tuple[Lesson, str, dict[str, Rows | None]]] = {}
         for split in splits:
+            mode = self.mode if split == "search" else "full"
             for lesson in self.protocol.lessons(self.task, split, self.seed):
-                plan.setdefault(lesson.name, (lesson, {}))[1][split] = lesson.scored
+                plan.setdefault((lesson.name, mode), (lesson, mode, {}))[2][split] = lesson.scored
         return list(plan.values())
 
     def _training_set(self, lesson: Lesson) -> TrainingSet:
@@ -178,7 +198,7 @@ class PruningProblem(SearchProblem):
     def _outcomes(self, head: TrainedHead, data: TrainingSet, scored: Mapping[str, Rows | None]) -> dict[str, Outcome]:
         """Returns the outcome of one trained head on each split."""
         active = active_fraction(self.encoding, head)
-        costs = {"active_fraction": active, "active_units": active * self.encoding.length}
+        costs = {"active_fraction": active, "active_units": float(round(active * self.encoding.length))}
         if self._costs is not None:
             costs |= self._costs.costs(head.kept, head.widths)
         outcomes = {}
@@ -187,28 +207,34 @@ class PruningProblem(SearchProblem):
             outcomes[split] = dataclasses.replace(found, costs={**found.costs, **costs})
         return outcomes
 
-    def _fit(self, X: Genomes, lesson: Lesson, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
+    def _fit(self, X: Genomes, lesson: Lesson, mode: str, repeat: int, then: Callable[[TrainedHead], R]) -> Iterator[R]:
+        start, training = self._start(lesson, mode, repeat)
         return fit_heads(
             self.spec,
             self.encoding.population(X),
             self._training_set(lesson),
-            initial_weights(self.spec, self.seed, repeat),
-            self.training,
+            start,
+            training,
             then=then,
             seed=self.seed,
             strategy=self.strategy,
             chunk=self.chunk,
-            committee=self._committee(),
+            committee=self._committee,
         )
 
-    def _committee(self) -> Committee | None:
-        if self.members == 1:
-            return None
-        if "committee" not in self._memo:
-            train = TrainingSet(self.scorer.features("train"), self.task.train.labels)
-            self._memo["committee"] = Committee(self.members, self.readers, torch.from_numpy(anova(train)))
-        committee: Committee = self._memo["committee"]
-        return committee
+    def _start(self, lesson: Lesson, mode: str, repeat: int) -> tuple[HeadWeights, Training]:
+        """Returns the weights that candidates start from, and how they are trained from there."""
+        start = initial_weights(self.spec, self.seed, repeat)
+        if mode in ("full", "short"):
+            return start, self.training if mode == "full" else abridged(self.training)
+        key, short = (lesson.name, mode, repeat), abridged(self.training)
+        if key not in self._starts:
+            data = self._training_set(lesson)
+            if mode == "warm":
+                self._starts[key] = dense_weights(self.spec, data, start, self.training, seed=self.seed)
+            else:
+                self._starts[key] = shared_weights(self.spec, self.encoding.draw, data, start, short, seed=self.seed)
+        return self._starts[key], short if mode == "warm" else dataclasses.replace(short, epochs=0)
 
     def ranking(self, name: str) -> Scores:
         """Returns a score for each bit, higher for those worth keeping, from the ``train`` split alone, ``(n_var,)``.
@@ -230,6 +256,7 @@ class PruningProblem(SearchProblem):
             "edges": self.encoding.edges,
             "objectives": [f"{o.name} ({o.unit})" for o in self.objectives],
             "training": dataclasses.asdict(self.training),
+            "mode": self.mode,
             "members": [self.members, self.readers] if self.members > 1 else [1],
             "protocol": dataclasses.asdict(self.protocol),
             "repeats": self.repeats,
@@ -239,13 +266,13 @@ class PruningProblem(SearchProblem):
     def reseeded(self, seed: int) -> "PruningProblem":
         """Returns the same problem for another run seed; features and network are shared."""
         other = copy.copy(self)
-        other.seed, other._memo = seed, {}
+        other.seed, other._starts = seed, {}
         return other
 
     def heads(self, X: Genomes) -> list[TrainedHead]:
         """Returns the candidates' trained heads as they are scored on ``test``, of the first repeat, on the device."""
         (lesson,) = self.protocol.lessons(self.task, "test", self.seed)
-        return list(self._fit(self.checked(X), lesson, 0, lambda head: head))
+        return list(self._fit(self.checked(X), lesson, "full", 0, lambda head: head))
 
     def network(self, genome: Genomes) -> nn.Module:
         """Returns the network with the pruned and trained head in place of its classifier, on the CPU.

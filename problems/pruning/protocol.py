@@ -1,13 +1,20 @@
 """Which images a head learns from before it is scored on a split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from moprune.data import Task, stratified
-from moprune.errors import UsageError
+from moprune.data import Task
+from moprune.errors import UsageError, not_one_of
+from moprune.seeding import torch_generator
+
+_USED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"search": ("train",), "select": ("train", "search"), "test": ("train", "search", "select")}
+)
+"""What has been used up by the time a split is scored."""
 
 Rows = Mapping[str, Tensor]
 """Some images of a task: a split -> their places in it, int64."""
@@ -56,18 +63,28 @@ class Protocol:
             task: the data.
             split: ``search``, ``select`` or ``test``.
             seed: the run seed, which decides the folds.
+
+        Raises:
+            UsageError: another split, more folds than images, or refitting where search or select are the test.
         """
+        if split not in _USED:
+            raise not_one_of("split to score on", split, _USED)
+        if self.folds > len(task.search):
+            raise UsageError(f"{self.folds} folds need as many images; split search has {len(task.search)}")
+        if self.refit and task.optimistic:
+            raise UsageError(
+                "where the test is searched, refit would train heads on what they are scored on; turn it off"
+            )
         if split == "search" and self.folds > 1:
             return self._folds(task, seed)
-        used = {"search": ("train",), "select": ("train", "search"), "test": ("train", "search", "select")}[split]
-        learnt: Sequence[str] = used if self.refit else ("train",)
+        learnt = _USED[split] if self.refit else ("train",)
         return [Lesson("+".join(learnt), {each: torch.arange(len(task.split(each))) for each in learnt})]
 
     def _folds(self, task: Task, seed: int) -> list[Lesson]:
         labels = task.search.labels
-        if self.folds > len(labels):
-            raise UsageError(f"{self.folds} folds need as many images; split search has {len(labels)}")
-        parts = [torch.tensor(p) for p in stratified(labels, [1 / self.folds] * self.folds, seed, "folds of search")]
+        mixed = torch.randperm(len(labels), generator=torch_generator(seed, "folds of search"))
+        by_class = mixed[labels[mixed].argsort(stable=True)]  # dealt out in turn: folds of a size, alike in classes
+        parts = [by_class[k :: self.folds].sort().values for k in range(self.folds)]
         train = torch.arange(len(task.train))
         return [
             Lesson(

@@ -1,9 +1,14 @@
+"""Reading a front: the choice by brute force, hypervolumes of boxes."""
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom
 
 from analysis import fronts
+from moprune.errors import UsageError
 from moprune.objectives import objective
 
 
@@ -16,19 +21,74 @@ def test_the_standard_error_is_that_of_a_binomial_share():
     assert fronts.standard_error(0.0, 50) > 0
 
 
-def test_the_choice_takes_the_cheapest_within_one_standard_error_on_select():
+IMAGES = {"search": 30, "select": 10}
+
+
+def columns(name, search, select, test=None):
+    given = {"search": search, "select": select, "test": test or [0.5] * len(search)}
+    return {f"{name}_{split}": values for split, values in given.items()}
+
+
+members = st.lists(st.tuples(*[st.integers(0, 4)] * 4), min_size=1, max_size=8)
+
+
+@given(members, st.integers(0, 10), st.integers(1, 40), st.integers(1, 40))
+def test_the_choice_is_the_least_loss_within_the_budget(rows, tenths, search, select):
+    """By counting images: a loss is a number of fifths of the images that are wrong; costs are in quarters."""
+    first, second, cost, test = zip(*rows, strict=True)
     front = frame(
-        error_select=[0.10, 0.11, 0.30, 0.11], active_fraction_select=[0.9, 0.5, 0.1, 0.5], error_test=[1, 1, 0, 0]
+        **columns("error", [w / 5 for w in first], [w / 5 for w in second], list(test)),
+        active_fraction_select=[c / 4 for c in cost],
     )
-    assert fronts.choose(front, 400) == "1-1"  # 0.30 is too far; of the equals the first
-    assert fronts.choose(front, 1) == "1-2"  # with one image nothing can be told apart
-    assert fronts.choose(front, 10**6) == "1-0"
+    budget = tenths / 10
+    allowed = [i for i, c in enumerate(cost) if c / 4 <= budget] or range(len(rows))
+    best = min(allowed, key=lambda i: (first[i] * search + second[i] * select, cost[i], i))
+    picked = fronts.choose(front, {"search": search, "select": select, "test": 1}, budget=budget)
+    assert picked == f"1-{best}"
+    assert fronts.choose(front.sample(frac=1, random_state=0), {"search": search, "select": select}, budget=budget) == (
+        picked
+    ), "the order of the members decides"
+
+
+def test_both_splits_count_by_their_images():
+    front = frame(**columns("error", [0.0, 0.2], [0.5, 0.0]), active_fraction_select=[0.5, 0.5])
+    assert fronts.choose(front, {"search": 300, "select": 100}) == "1-0"
+    assert fronts.choose(front, {"search": 100, "select": 100}) == "1-1"
+
+
+def test_equal_losses_go_to_the_lesser_cost_whatever_the_rounding_of_their_sum():
+    """Of 40 and 40 images 48 are wrong each time; the sum of the shares is 0.6 or 0.6000000000000001."""
+    front = frame(**columns("error", [0.4, 0.6, 0.8], [0.8, 0.6, 0.4]), active_fraction_select=[0.3, 0.4, 0.2])
+    assert fronts.choose(front, {"search": 40, "select": 40}) == "1-2"
+
+
+def test_the_budget_is_kept_where_it_can_be():
+    front = frame(**columns("error", [0.1, 0.2, 0.3], [0.1, 0.2, 0.3]), active_fraction_select=[0.6, 0.5, 0.1])
+    for budget, expected in ((1.0, "1-0"), (0.6, "1-0"), (0.59, "1-1"), (0.5, "1-1"), (0.1, "1-2"), (0.05, "1-0")):
+        assert fronts.choose(front, IMAGES, budget=budget) == expected
+    costs = front.rename(columns={"active_fraction_select": "flops_select"})
+    assert fronts.choose(costs, IMAGES, budget=0.1) == "1-0", "there is no such cost in the front"
+    assert fronts.choose(costs, IMAGES, budget=0.1, cost="flops") == "1-2"
+
+
+def test_the_loss_is_the_first_that_is_measured():
+    losses = {"brier": "1-0", "nll": "1-1", "error": "1-2"}
+    front = frame(**{
+        column: values
+        for i, name in enumerate(losses)
+        for column, values in columns(name, *[[0.0 if j == i else 0.4 for j in range(3)]] * 2).items()
+    })  # fmt: skip
+    for name, expected in losses.items():
+        assert fronts.choose(front, IMAGES) == expected
+        front = front.drop(columns=[f"{name}_search" if name == "brier" else f"{name}_select"])
+    with pytest.raises(UsageError, match="without one of brier, nll, error; report one"):
+        fronts.choose(front, IMAGES)
 
 
 def test_the_choice_never_looks_at_test():
-    front = frame(error_select=[0.1, 0.2], active_fraction_select=[0.5, 0.4], error_test=[0.9, 0.0])
-    swapped = front.assign(error_test=[0.0, 0.9])
-    assert fronts.choose(front, 1000) == fronts.choose(swapped, 1000)
+    front = frame(**columns("error", [0.1, 0.2], [0.1, 0.2], [0.9, 0.0]), active_fraction_select=[0.5, 0.4])
+    assert fronts.choose(front, IMAGES) == fronts.choose(front.assign(error_test=[0.0, 0.9]), IMAGES) == "1-0"
+    assert fronts.choose(front.drop(columns="error_test"), IMAGES) == "1-0"
 
 
 def test_hypervolume_of_one_point_is_its_box():

@@ -118,7 +118,7 @@ def test_one_algorithm_over_data_sets_is_compared_with_its_controls_there(other)
     found = compared(enter([other(f"r{d}", data=f"{d}" * 64, seeds=(1, 2)) for d in range(6)]))
     assert {c.measure for c in found.over_data} == {"hypervolume", "active_fraction"}
     assert {c.pairs for c in found.over_data} == {6}
-    assert {r.measure for r in found.rankings} == {"error", "ood_auroc"}
+    assert {r.measure for r in found.rankings} == {"brier", "ood_auroc", "error"}
     assert {*found.rankings[0].ranks.index} == {"search", "random masks", "unpruned"}
     console = Console(width=80, record=True, quiet=True)
     print_compared(found, console)
@@ -127,7 +127,7 @@ def test_one_algorithm_over_data_sets_is_compared_with_its_controls_there(other)
 def test_what_cannot_be_compared_is_refused_in_one_line(other, tmp_path, capsys):
     a = other("a")
     b = other("b", data="1" * 64, replace=[("nsga2", "smsemoa")])
-    objectives = {"error": {"unit": "share of images", "minimise": True}}
+    objectives = {"error": {"unit": "share of images", "minimise": True, "worst": 1.0}}
     c = other("c", objectives=objectives)
     (tmp_path / "again").mkdir()
     shutil.copytree(a, tmp_path / "again/a")

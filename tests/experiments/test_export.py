@@ -25,7 +25,7 @@ def logged(finished_run):
     rows = []
     with opened(finished_run) as run:
         for seed in (1, 2, 3):
-            for stage, prefix in (("search", ""), ("random", "r")):
+            for stage, prefix in (("search", ""), ("consensus", "c"), ("random", "r")):
                 history, genomes = run.log.history(stage, seed)
                 for record, genome in zip(history.to_dict("records"), genomes, strict=True):
                     rows.append(
@@ -41,13 +41,14 @@ def check(table, logged, finished_run):
     assert len(table) == len(logged)
     for name in ("solution", "seed", "stage", "generation", "seconds", "bits_on", "share_on"):
         assert table[name].tolist() == [row[name] for row in logged], name
-    objectives = [f"{name}_search" for name in ("error", "active_fraction", "ood_auroc")]
+    assert set(table["profile"]) == {"sound"}
+    objectives = [f"{name}_search" for name in ("brier", "active_fraction", "ood_auroc")]
     assert table[objectives].to_numpy().tolist() == [row["values"] for row in logged]
     assert table["share_on_features"].tolist() == table["share_on"].tolist()
     front = pd.read_csv(finished_run / "front.csv").set_index("solution")
-    members = table[table["on_front"] & (table["stage"] == "search")].set_index("solution")
+    members = table[table["on_front"] & (table["stage"] != "random")].set_index("solution")
     assert set(members.index) == set(front.index)
-    for column in ("error_select", "error_test", "ood_auroc_test"):
+    for column in ("brier_select", "brier_test", "ood_auroc_test", "error_search", "error_test"):
         np.testing.assert_allclose(members[column], front.loc[members.index, column], rtol=1e-12)
     assert table.loc[~table["on_front"], "error_test"].isna().all()
 
@@ -85,14 +86,14 @@ def test_optuna_reads_the_studies(finished_run, logged, tmp_path, capsys):
 
     path = tmp_path / "studies.journal"
     assert main(["export", str(finished_run), "--format", "optuna", "--out", str(path)]) == 0
-    assert "6 studies" in capsys.readouterr().out
+    assert "9 studies" in capsys.readouterr().out
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
     names = optuna.get_all_study_names(storage)
-    assert names[:2] == ["tiny: search, seed 1", "tiny: random, seed 1"]
-    study = optuna.load_study(study_name=names[2], storage=storage)
+    assert names[:3] == ["tiny: search, seed 1", "tiny: consensus, seed 1", "tiny: random, seed 1"]
+    study = optuna.load_study(study_name=names[3], storage=storage)
     assert [d.name for d in study.directions] == ["MINIMIZE", "MINIMIZE", "MAXIMIZE"]
-    assert study.metric_names == ["error", "active_fraction", "ood_auroc"]
+    assert study.metric_names == ["brier", "active_fraction", "ood_auroc"]
     rows = [row for row in logged if (row["seed"], row["stage"]) == (2, "search")]
     assert [trial.values for trial in study.trials] == [row["values"] for row in rows]
     assert [trial.params for trial in study.trials] == [{"share_on": row["share_on"]} for row in rows]
@@ -112,6 +113,7 @@ def test_each_layer_of_the_genome_has_its_share(tmp_path, small):
     assert main(["run", "quickstart", "--out", str(folder), *small, *more]) == 0
     with opened(folder) as run:
         table, (_, genomes) = evaluations(run), run.log.history("search", 1)
+    table = table[table["stage"] == "search"]
     assert genomes.shape[1] == 128 + 8
     assert table["share_on_features"].tolist() == genomes[:, :128].mean(axis=1).tolist()
     assert table["share_on_hidden_1"].tolist() == genomes[:, 128:].mean(axis=1).tolist()
@@ -119,6 +121,23 @@ def test_each_layer_of_the_genome_has_its_share(tmp_path, small):
     backend = optuna.storages.journal.JournalFileBackend(str(folder / "exported/optuna.journal"))
     study = optuna.load_study(study_name="units: search, seed 1", storage=optuna.storages.JournalStorage(backend))
     assert set(study.trials[0].params) == {"share_on", "share_on_features", "share_on_hidden_1"}
+
+
+def test_connections_have_a_share_of_their_own(tmp_path, small):
+    folder = tmp_path / "edges"
+    more = ["--set", "pruning.encoding=edges", "--set", "search.n_eval=8", "--set", "search.pop_size=4"]
+    goals = ["--set", "objectives=[brier,active_fraction,parameters]", "--set", "controls=[]"]
+    assert main(["run", "quickstart", "--out", str(folder), *small, *more, *goals]) == 0
+    with opened(folder) as run:
+        table, (history, genomes) = evaluations(run), run.log.history("search", 1)
+        searched = table[table["stage"] == "search"]
+        assert genomes.shape[1] == 128 * 8
+        assert searched["share_on_connections_1"].tolist() == genomes.mean(axis=1).tolist()
+        assert searched["parameters_search"].tolist() == [float(each[2]) for each in history["natural"]]
+        unpruned = 128 * 8 + 8 * 4 + 4
+        assert run.result.objectives[2].scale > unpruned  # of the whole network, as the search had it
+    for command in (["show"], ["report"], ["explain", "--images", "8"], ["export", "--format", "state-dict"]):
+        assert main([command[0], str(folder), *command[1:]]) == 0
 
 
 def read_torch_export(path):

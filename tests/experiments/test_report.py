@@ -17,9 +17,11 @@ def test_report_writes_one_small_file(finished_run, tmp_path, capsys):
     front = pd.read_csv(finished_run / "front.csv").set_index("solution")
     members = [point for point in data["points"] if point["group"] == "search"]
     assert len(members) == len(front)
+    assert [goal["searched"] for goal in data["goals"]] == [True, True, True, False]
     for member in members:
         row = front.loc[member["id"]]
-        assert member["values"]["test"] == [row["error_test"], row["active_fraction_test"], row["ood_auroc_test"]]
+        names = ("brier", "active_fraction", "ood_auroc", "error")  # the last is reported beside the objectives
+        assert member["values"]["test"] == [row[f"{name}_test"] for name in names]
         assert sum(member["kept"]) == round(row["active_fraction_test"] * data["layers"][0]["width"])
 
 

@@ -5,7 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    brier_score_loss,
+    log_loss,
+    roc_auc_score,
+    roc_curve,
+)
 
 from moprune import metrics
 
@@ -31,6 +38,41 @@ def test_predictive_metrics_equal_scikit_learn(seed):
     assert metrics.macro_error(logits, labels) == pytest.approx(macro, abs=1e-12)
     expected = log_loss(labels, logits.double().softmax(1).numpy(), labels=range(5))
     assert metrics.nll(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_brier_score_of_two_classes_is_that_of_scikit_learn(seed):
+    logits, labels = predictions(seed, classes=2)
+    expected = brier_score_loss(labels, logits.double().softmax(1)[:, 1].numpy())
+    assert metrics.brier(logits, labels) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_the_brier_score_is_half_the_mean_squared_distance(classes):
+    logits, labels = predictions(1, classes=classes)
+    total = 0.0
+    for row, label in zip(logits.double().softmax(1).tolist(), labels.tolist(), strict=True):
+        total += sum((p - (c == label)) ** 2 for c, p in enumerate(row)) / 2
+    assert metrics.brier(logits, labels) == pytest.approx(total / len(labels), abs=1e-12)
+
+
+def test_the_brier_score_at_its_bounds():
+    labels = torch.arange(5)
+    certain = 1e4 * torch.eye(5)
+    assert metrics.brier(certain, labels) == 0
+    assert metrics.brier(certain, (labels + 1) % 5) == 1
+    assert metrics.brier(-certain, labels) == pytest.approx((1 + 4 / 16) / 2)
+    assert metrics.brier(torch.zeros(5, 5), labels) == pytest.approx((1 - 1 / 5) / 2)
+
+
+@given(st.integers(0, 999), st.integers(2, 6), st.floats(0, 100))
+def test_the_brier_score_is_a_share_blind_to_shifts_and_at_least_a_quarter_of_the_error(seed, classes, size):
+    logits, labels = predictions(seed, n=12, classes=classes)
+    value = metrics.brier(size * logits, labels)
+    assert 0 <= value <= 1
+    assert metrics.brier((size * logits).double() + 3.0, labels) == pytest.approx(value, abs=1e-9)
+    # The class of a wrong answer has at least the probability of the true one: (1/2)^2 twice, halved, is the least.
+    assert value >= metrics.error(size * logits, labels) / 4 - 1e-9
 
 
 def test_a_class_without_images_does_not_count():
@@ -153,7 +195,7 @@ def test_huge_logits_stay_finite(size):
     logits = size * torch.nn.functional.one_hot(torch.arange(6) % 3).float()
     right, wrong = torch.arange(6) % 3, (torch.arange(6) + 1) % 3
     for labels in (right, wrong):
-        for measure in (metrics.error, metrics.macro_error, metrics.nll, metrics.ece):
+        for measure in (metrics.error, metrics.macro_error, metrics.nll, metrics.brier, metrics.ece):
             assert np.isfinite(measure(logits, labels))
     for detector in metrics.DETECTORS:
         assert np.isfinite(metrics.ood_scores(logits, detector)).all()

@@ -48,7 +48,7 @@ def test_the_directions():
 
 def test_named_objectives_are_their_metrics():
     o = outcome()
-    for name in ("error", "macro_error", "nll", "ece"):
+    for name in ("error", "macro_error", "nll", "brier", "ece"):
         assert objective(name).compute(o) == getattr(metrics, name)(o.logits, o.labels)
     for name in ("active_fraction", "active_units", "head_parameters"):
         assert objective(name).compute(o) == o.costs[name]
@@ -62,8 +62,8 @@ def detected(o, detector):
     if detector == "odin_perturbed":
         parts = [o.perturbed.images, *o.perturbed.pools.values()]
         return [-(part.double() / 1000).softmax(1).amax(1).log().numpy() for part in parts]
-    seen = o.representations
-    score = mahalanobis(seen.train, seen.train_labels) if detector == "mahalanobis" else knn(seen.train)
+    seen = o.features if detector.endswith("_features") else o.representations
+    score = knn(seen.train) if detector.startswith("knn") else mahalanobis(seen.train, seen.train_labels)
     return [score(part) for part in (seen.images, *seen.pools.values())]
 
 
@@ -82,15 +82,16 @@ def test_detection_is_the_mean_over_pools(detector):
         assert objective(name, detector=detector).needs == DETECTORS[detector]
 
 
-def test_the_neighbour_can_be_chosen():
+@pytest.mark.parametrize(("detector", "space"), [("knn", "representations"), ("knn_features", "features")])
+def test_the_neighbour_can_be_chosen(detector, space):
     o = outcome()
-    seen = o.representations
+    seen = getattr(o, space)
     score = knn(seen.train, 2)
     expected = np.mean([metrics.auroc(score(seen.images), score(pool)) for pool in seen.pools.values()])
-    second = objective("ood_auroc", detector="knn", k=2)
+    second = objective("ood_auroc", detector=detector, k=2)
     assert second.compute(o) == pytest.approx(expected, abs=1e-15)
-    assert second.unit == "share (knn score, k=2)"
-    assert second.compute(o) != objective("ood_auroc", detector="knn").compute(o)
+    assert second.unit == f"share ({detector} score, k=2)"
+    assert second.compute(o) != objective("ood_auroc", detector=detector).compute(o)
 
 
 def test_robustness_is_error_rates():
@@ -107,6 +108,8 @@ def test_robustness_is_error_rates():
     [
         ("ood_auroc", "mahalanobis", "representations"),
         ("ood_auroc", "knn", "representations"),
+        ("ood_auroc", "mahalanobis_features", "features"),
+        ("ood_fpr95_id", "knn_features", "features"),
         ("ood_fpr95", "odin_perturbed", "perturbed"),
         ("corruption_error", None, "corruptions"),
         ("adversarial_error", None, "attacks"),
@@ -143,7 +146,7 @@ def test_counts_are_scaled_by_their_largest():
         ({"name": "eror"}, "did you mean 'error'"),
         ({"name": "error", "detector": "msp"}, "takes no detector"),
         ({"name": "corruption_error", "detector": "msp"}, "takes no detector"),
-        ({"name": "ood_auroc", "detector": "energy", "k": 3}, "with detector knn alone"),
+        ({"name": "ood_auroc", "detector": "energy", "k": 3}, "with detectors knn and knn_features alone"),
         ({"name": "ood_auroc", "detector": "knn", "k": 0}, "give one of 1 or more"),
         ({"name": "ood_auroc", "detector": "energie"}, "did you mean 'energy'"),
     ],

@@ -123,7 +123,7 @@ def test_an_algorithm_of_one_generation_is_no_fault():
 
 
 def _objective(compute, **options):
-    return Objective("mine", "share", **{"minimise": True, "worst": 1.0, "compute": compute} | options)
+    return Objective(**{"name": "mine", "unit": "share", "minimise": True, "worst": 1.0, "compute": compute} | options)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,11 @@ def _objective(compute, **options):
             _objective(lambda o: float(o.representations is None), needs=frozenset({"ood"})),
             "test_it_reads_only_what_it_says_it_needs",
         ),
+        (_objective(lambda o: float(o.features is None)), "test_it_reads_only_what_it_says_it_needs"),
+        (
+            _objective(lambda o: float(o.features.train[0, 0]), needs=frozenset({"features"})),
+            "test_the_order_of_images_does_not_matter",
+        ),
         (
             _objective(lambda o: float(o.representations.images[0, 0]), needs=frozenset({"representations"})),
             "test_the_order_of_images_does_not_matter",
@@ -162,3 +167,32 @@ def test_a_broken_objective_is_caught(objective, test):
     suite.make_objective = lambda: objective
     with pytest.raises(AssertionError, match=r"\w"):
         getattr(suite, test)()
+
+
+class Reporting(ToyProblem):
+    """Reports beside its objectives, or forgets to."""
+
+    def __init__(self, forgets=False):
+        super().__init__()
+        self.forgets = forgets
+        self.reported = (_objective(_nothing, name="nothing"),)
+
+    def assess(self, X, splits=("search", "select", "test")):
+        table = super().assess(X, splits)
+        return table.drop(columns=[each for each in table if self.forgets and each.startswith("nothing")])
+
+
+def _nothing(_outcome):
+    return 0.0
+
+
+class TestReporting(ProblemContract):
+    def make_problem(self):
+        return Reporting()
+
+
+def test_a_problem_that_forgets_what_it_reports_is_caught():
+    suite = ProblemContract()
+    suite.make_problem = lambda: Reporting(forgets=True)
+    with pytest.raises(AssertionError, match="objective and report"):
+        suite.test_values_are_finite_and_of_the_right_shape()

@@ -116,10 +116,10 @@ def active_fraction(encoding: Encoding, head: TrainedHead) -> float:
     """Returns the share of the encoding's units that a head has, in 0..1: the axis of the genomes, for a recipe.
 
     Features count if the head reads them, neurons if its layer of the same number has them, connections if its matrix
-    of the same number has them and they are not zero. A linear head in place of a deeper one has features alone.
+    of the same number has them and they are not removed. A linear head in place of a deeper one has features alone.
     """
     same_depth = len(head.widths) == len(encoding.spec.units)
     if encoding.edges:
         (layer,) = encoding.layers
-        return int((head.weights.matrices[layer - 1] != 0).sum()) / encoding.length if same_depth else 0.0
+        return (head.weights.matrices[layer - 1].numel() - head.removed) / encoding.length if same_depth else 0.0
     return sum(head.widths[layer] for layer in encoding.layers if layer == 0 or same_depth) / encoding.length

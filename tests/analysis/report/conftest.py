@@ -29,13 +29,14 @@ OBJECTIVES = (
     Objective("active_fraction", "share of units", True, 1.0, partial(_cost, name="active_fraction"), is_cost=True),
     Objective("ood_auroc", "share", False, 0.0, partial(_cost, name="ood_auroc")),
 )
+REPORTED = (Objective("brier", "squared distance / 2", True, 1.0, partial(_cost, name="brier")),)
 
 
 class Toy(SearchProblem):
     """Twelve units: some lower the error, others help detection; each split sees it a little differently."""
 
     def __init__(self, seed):
-        super().__init__(n_var=12, boolean=True, objectives=OBJECTIVES)
+        super().__init__(n_var=12, boolean=True, objectives=OBJECTIVES, reported=REPORTED)
         self.seed = seed
         self.context = f"seed={seed}"
 
@@ -53,6 +54,7 @@ class Toy(SearchProblem):
         noise = np.random.default_rng([self.seed, SPLITS.index(split), *x.astype(int)]).uniform(0, 0.05)
         return {
             "error": 0.9 - 0.1 * x[:8].sum() + noise,
+            "brier": (0.9 - 0.1 * x[:8].sum() + noise) / 2,
             "active_fraction": float(x.mean()),
             "ood_auroc": 0.5 + 0.1 * x[8:].sum() - noise,
         }
@@ -64,7 +66,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("it's a <run>")
     with EvaluationLog() as log:
         head = {"features": 8, "hidden": [4], "classes": 2}
-        log.claim({"problem": {"head": head, "layers": [0, 1]}})
+        log.claim({"problem": {"head": head, "layers": [0, 1], "edges": False}})
         fronts, controls, seeds = [], [], {}
         for seed in SEEDS:
             toy = Toy(seed)
@@ -94,6 +96,7 @@ def finished(tmp_path_factory):
                 "seeds": seeds,
             },
             objectives=OBJECTIVES,
+            reported=REPORTED,
             log=log,
             experiment=f"data:\n  exclude: [{HOSTILE}]\n",
             environment={"python": "3.11", "packages": {"moprune": HOSTILE}, "digests": {"data": "abc"}},
@@ -105,7 +108,7 @@ def _front(run: Run):
 
 
 def _entry(points):
-    picks = {name: choose(table, IMAGES) for name, table in points.items()}
+    picks = {name: choose(table, dict.fromkeys(SPLITS, IMAGES)) for name, table in points.items()}
     rows = {name: table.set_index("solution").loc[picks[name]] for name, table in points.items()}
     return {
         "front_size": len(points["search"]),
@@ -116,7 +119,7 @@ def _entry(points):
         },
         "chosen": picks["search"],
         "test": {
-            name: {"solution": picks[name], **{o.name: row[f"{o.name}_test"] for o in OBJECTIVES}}
+            name: {"solution": picks[name], **{o.name: row[f"{o.name}_test"] for o in (*OBJECTIVES, *REPORTED)}}
             for name, row in rows.items()
         },
     }

@@ -241,6 +241,54 @@ def test_a_task_checks_its_corruptions():
     assert len({task.digest(), small_task(corruptions=both).digest(), small_task().digest()}) == 3
 
 
+def test_the_published_protocol_searches_the_test():
+    pool, far, near = (TensorInputs(torch.full((n, 3), float(n))) for n in (4, 5, 6))
+    versions = {split: {"blur@1": TensorInputs(torch.zeros(2, 3))} for split in ("train", "search", "select")}
+    task = small_task(
+        ood={"search": {"x": pool}, "select": {"x": far}, "test": {"y": near}},
+        corruptions=versions | {"test": {"noise@1": pool.subset([0, 1])}},
+    )
+    published = task.published()
+    assert published.optimistic
+    assert not task.optimistic
+    learnt = [float(item[0]) for item in published.train.inputs]
+    assert learnt == [0, 0, 1, 1, 2, 2], "train, search and select; nothing of the test"
+    assert published.train.labels.tolist() == [0, 1] * 3
+    for split in ("search", "select", "test"):
+        assert published.split(split) is task.test
+        assert published.ood[split] == {"y": near}
+        assert list(published.corruptions[split]) == ["noise@1"]
+    assert published.corruptions["train"] == {}
+    sizes = {"train": 6, "search": 2, "select": 2, "test": 2}
+    assert published.sizes() == sizes | {f"ood/{split}/y": 6 for split in ("search", "select", "test")}
+    assert published.classes == task.classes
+    again = small_task(test=published.test).published()
+    assert len({published.digest(), task.digest(), again.digest()}) == 3
+    assert task.published().digest() == pickle.loads(pickle.dumps(published)).digest()  # noqa: S301
+    for changes in ({"train": task.train}, {"search": task.search}, {"ood": {}}, {"corruptions": {}}):
+        assert replace(published, **changes).digest() != published.digest()
+
+
+def test_the_test_is_searched_only_where_that_is_said():
+    pool, pair = TensorInputs(torch.zeros(2, 3)), TensorInputs(torch.ones(2, 3))
+    for parts, message in (
+        ({"ood": {"test": {"y": pool}}}, "must have the same names and different images"),
+        ({"corruptions": {"test": {"noise@1": pair}}}, "'noise' .* is in search and test"),
+    ):
+        published = small_task(**parts).published()
+        with pytest.raises(UsageError, match=message):
+            replace(published, optimistic=False)
+    plain = small_task().published()
+    assert replace(plain, optimistic=False).digest() == plain.digest()
+    for parts, message in (
+        ({"ood": {"test": {"y": pool.subset([])}}}, "OOD pool 'y' of test .*empty"),
+        ({"ood": {"tests": {}}}, "OOD split 'tests' is not known"),
+        ({"corruptions": {"test": {"noise@1": pool.subset([0])}}}, "all 2 images of the split, not 1"),
+    ):  # what has nothing to do with the test is refused all the same
+        with pytest.raises(UsageError, match=message):
+            small_task(optimistic=True, **parts)
+
+
 def test_a_class_too_small_for_every_split_is_named(image_folder):
     root = image_folder({"many": 20, "few": 3})
     with pytest.raises(UsageError, match="class 'few' has no images in split"):

@@ -1,5 +1,6 @@
 """The pruning problem: the contract for every encoding, and its numbers by a slow path of plain torch."""
 
+import json
 import pickle
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from moprune.objectives import NAMES, Objective, objective
 from moprune.population import Training, TrainingSet
 from moprune.search import search
 from moprune.testing import ProblemContract, reference_fit
-from problems.pruning import PruningProblem
+from problems.pruning import Protocol, PruningProblem
 
 HIDDEN = {"features": (), "neurons": (6,), "first": (6, 5), "second": (6, 5), "units": (5,)}
 QUICK = Training(epochs=4, batch_size=20, learning_rate=0.05)
@@ -52,7 +53,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 def make_problem(encoding="units", *, task=None, **options):
-    defaults = {"hidden": HIDDEN[encoding], "training": QUICK, "device": "cpu"}
+    defaults = {"hidden": HIDDEN.get(encoding, (6,)), "training": QUICK, "device": "cpu"}
     network = options.pop("network", None) or make_network()
     return PruningProblem(task or make_task(), network, encoding=encoding, **defaults | options)
 
@@ -87,6 +88,31 @@ class TestEveryObjectiveOfSeveralRepeats(ProblemContract):
         training = replace(QUICK, patience=2, min_delta=0.05, restore_best=True)
         names = [name for name in NAMES if objective(name).needs <= {"ood"}]
         return make_problem(objectives=names, repeats=2, training=training, strategy="loop", chunk=4, seed=5)
+
+
+KNN = objective("ood_auroc", detector="knn_features")
+WAYS = {
+    "folds of committees": {
+        "members": 3, "readers": 1, "protocol": Protocol(3, refit=True), "mode": "short", "reported": ["error"],
+        "objectives": ["brier", "active_fraction", "head_parameters", KNN], "hidden": (6, 5), "hidden_bias": True,
+    },
+    "committees that stop early": {"members": 4, "training": replace(QUICK, patience=1, min_delta=0.1), "repeats": 2},
+    "refitting": {"protocol": Protocol(refit=True), "reported": ["nll", "ood_fpr95"], "strategy": "loop"},
+    "a warm start": {"mode": "warm", "protocol": Protocol(2), "strategy": "loop", "repeats": 2},
+    "one shot of connections": {"encoding": "edges", "mode": "one_shot", "protocol": Protocol(2), "strategy": "loop"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+class TestEachWayToTrainAndScore(ProblemContract):
+    population = 10
+
+    @pytest.fixture(autouse=True)
+    def _by(self, way):
+        self.way = way
+
+    def make_problem(self):
+        return make_problem(**WAYS[self.way])
 
 
 def by_hand(problem, genome, task, split):
@@ -139,7 +165,7 @@ def test_repeats_are_averaged():
     one, two, both = (make_problem(objectives=["nll"], repeats=r, strategy="loop") for r in (1, 1, 2))
     X = np.ones((1, one.n_var), dtype=bool)
     second = two._fit
-    two._fit = lambda X, lesson, _, then: second(X, lesson, 1, then)
+    two._fit = lambda X, lesson, mode, _, then: second(X, lesson, mode, 1, then)
     expected = (one.values(X) + two.values(X)) / 2
     assert both.values(X) == pytest.approx(expected, abs=1e-12)
     assert one.values(X) != two.values(X)
@@ -186,6 +212,22 @@ def test_heads_that_diverged_are_as_bad_as_guessing(encoding, epochs, strategy):
         assert (values["ood_auroc_search"] <= 0.6).all()
 
 
+@pytest.mark.parametrize("strategy", ["loop", "stacked"])
+@pytest.mark.parametrize("encoding", ["edges", "features", "units"])
+def test_costs_are_those_of_the_genome_whatever_became_of_the_head(encoding, strategy):
+    """Without training, after training, and where it diverged; counts are whole numbers."""
+    names, found = ["active_fraction", "active_units", "head_parameters"], []
+    for training in (replace(QUICK, epochs=0), QUICK, Training(epochs=5, learning_rate=1e30)):
+        problem = make_problem(encoding, hidden=(5,), objectives=names, strategy=strategy, training=training)
+        X = np.random.default_rng(3).random((8, problem.n_var)) < np.linspace(0, 1, 8)[:, None]
+        found.append(problem.assess(X))
+        for split in ("search", "test"):
+            assert found[-1][f"active_fraction_{split}"].tolist() == pytest.approx(X.mean(1).tolist(), abs=1e-15)
+            assert found[-1][f"active_units_{split}"].tolist() == X.sum(1).tolist()
+    assert found[0].equals(found[1])
+    assert found[0].equals(found[2])
+
+
 def test_a_seed_is_common_to_all_candidates_and_a_part_of_the_context():
     one, other = make_problem(objectives=["nll"], seed=1), make_problem(objectives=["nll"], seed=2)
     X = np.ones((2, one.n_var), dtype=bool)
@@ -209,12 +251,18 @@ def test_the_fingerprint_follows_all_that_values_depend_on():
         make_problem(objectives=["error"]),
         make_problem(training=replace(QUICK, epochs=5)),
         make_problem(repeats=2),
+        make_problem(members=3),
+        make_problem(members=3, readers=3),
+        make_problem(mode="short"),
+        make_problem(protocol=Protocol(2)),
+        make_problem(protocol=Protocol(refit=True)),
+        make_problem(encoding="edges", hidden=(5,)),
         make_problem(network=nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 3))),
     ]
-    for problem in others:
-        assert problem.fingerprint() != base
+    texts = {json.dumps(problem.fingerprint(), sort_keys=True) for problem in others}
+    assert len(texts | {json.dumps(base, sort_keys=True)}) == len(others) + 1
     # How the work is done, unlike what is computed, is no part of it.
-    assert make_problem(strategy="loop", chunk=3).fingerprint() == base
+    assert make_problem(strategy="loop", chunk=3, reported=["nll"], readers=1).fingerprint() == base
 
 
 def test_features_are_computed_once_and_kept(tmp_path):
@@ -277,6 +325,14 @@ def test_objectives_on_pools_need_pools(objectives):
         ({"objectives": ["eror"]}, "did you mean 'error'"),
         ({"objectives": []}, "no objective"),
         ({"repeats": 0}, "repeats must be >= 1"),
+        ({"members": 0}, "members >= 1, not 0"),
+        ({"members": 3, "readers": 4}, "1 to 3 readers a feature, not 3 members and 4 readers"),
+        ({"members": 3, "encoding": "edges"}, "connections are pruned in single heads"),
+        ({"members": 3, "mode": "warm"}, "mode 'warm' starts from a plain head's weights"),
+        ({"members": 3, "mode": "one_shot"}, "mode 'one_shot' starts"),
+        ({"mode": "shrot"}, "did you mean 'short'"),
+        ({"objectives": ["error"], "reported": ["error"]}, "'error' is given twice"),
+        ({"reported": ["eror"]}, "did you mean 'error'"),
         ({"activation": "rleu"}, "did you mean 'relu'"),
         ({"device": "gpu"}, "device 'gpu' is not usable"),
         ({"features": "nothing"}, "nothing"),

@@ -4,11 +4,17 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from sklearn.covariance import LedoitWolf
+from sklearn.metrics import roc_auc_score
+from sklearn.neighbors import NearestNeighbors
+from sklearn.preprocessing import normalize
 from torch import nn
 
 from moprune.data import Task, TensorInputs, corrupted
+from moprune.detectors import DETECTORS
 from moprune.errors import UsageError
 from moprune.networks import FeatureExtractor, Preprocess
 from moprune.networks.attacks import Attack
@@ -68,13 +74,18 @@ def stacked(inputs):
 
 def by_hand(head, images):
     """Logits and representations of raw images, step by step."""
-    backbone = make_extractor().network[:-1].double()
     with torch.no_grad():
-        seen = backbone((images.double() - 0.4) / 0.5)[:, head.kept]
+        seen = kept_features(head, images).double()
         *hidden, last = [matrix.double() for matrix in head.weights.matrices]
         for matrix in hidden:
             seen = torch.tanh(seen @ matrix)
         return (seen @ last + head.weights.biases[-1].double()).float(), seen.float()
+
+
+def kept_features(head, images):
+    backbone = make_extractor().network[:-1].double()
+    with torch.no_grad():
+        return backbone((images.double() - 0.4) / 0.5)[:, head.kept].float()
 
 
 def close(found, expected):
@@ -99,13 +110,16 @@ def test_every_part_of_an_outcome_is_that_of_its_images(task, split, hidden):
     close(found.representations.images, seen)
     close(found.representations.train, by_hand(head, stacked(task.train.inputs))[1])
     assert torch.equal(found.representations.train_labels, task.train.labels)
-    assert (
-        set(found.ood_logits) == set(found.representations.pools) == set(found.perturbed.pools) == set(task.ood[split])
-    )
+    close(found.features.images, kept_features(head, images))
+    close(found.features.train, kept_features(head, stacked(task.train.inputs)))
+    assert torch.equal(found.features.train_labels, task.train.labels)
+    for read in (found, found.representations, found.features, found.perturbed):
+        assert set(read.ood_logits if read is found else read.pools) == set(task.ood[split])
     for pool, inputs in task.ood[split].items():
         logits, seen = by_hand(head, stacked(inputs))
         close(found.ood_logits[pool], logits)
         close(found.representations.pools[pool], seen)
+        close(found.features.pools[pool], kept_features(head, stacked(inputs)))
         assert not torch.allclose(found.perturbed.pools[pool], logits, atol=1e-6)
         assert torch.allclose(found.perturbed.pools[pool], logits, atol=0.1)
     assert set(found.corrupted_logits) == set(task.corruptions[split])
@@ -137,6 +151,7 @@ def test_only_what_is_needed_is_there_and_computed(task):
         (set(), {"search"}),
         ({"ood"}, {"search", "search/far"}),
         ({"ood", "representations"}, {"search", "search/far", "train"}),
+        ({"ood", "features"}, {"search", "search/far", "train"}),
         ({"corruptions"}, {"search", "search/gaussian_noise@3", "search/contrast@5"}),
         ({"attacks"}, {"search"}),
     ):
@@ -146,6 +161,7 @@ def test_only_what_is_needed_is_there_and_computed(task):
         given = {
             "ood": bool(found.ood_logits),
             "representations": found.representations is not None,
+            "features": found.features is not None,
             "corruptions": bool(found.corrupted_logits),
             "attacks": found.attacked is not None,
             "perturbed": found.perturbed is not None,
@@ -185,9 +201,41 @@ def test_rows_of_several_splits_stand_for_one(task):
 def test_the_reference_is_what_the_head_was_trained_on(task):
     head, scorer = make_head(), make_scorer(task)
     part = TrainingSet(scorer.features("train")[10:40], task.train.labels[10:40])
-    found = scorer.outcome(head, "search", reference=part).representations
-    close(found.train, by_hand(head, stacked(task.train.inputs)[10:40])[1])
-    assert torch.equal(found.train_labels, task.train.labels[10:40])
+    found = scorer.outcome(head, "search", reference=part)
+    close(found.representations.train, by_hand(head, stacked(task.train.inputs)[10:40])[1])
+    close(found.features.train, kept_features(head, stacked(task.train.inputs)[10:40]))
+    for read in (found.representations, found.features):
+        assert torch.equal(read.train_labels, task.train.labels[10:40])
+
+
+def test_detectors_of_features_are_scikit_learns_on_what_the_head_reads(task):
+    head = make_head()
+    found = make_scorer(task).outcome(head, "search")
+    parts = (task.train.inputs, task.search.inputs, task.ood["search"]["far"])
+    train, inside, outside = (kept_features(head, stacked(part)).double().numpy() for part in parts)
+    assert train.shape[1] == 6, "of the 8 features"
+    neighbours = NearestNeighbors(n_neighbors=5, algorithm="brute").fit(normalize(train))
+    labels = task.train.labels.numpy()
+    means = np.stack([train[labels == c].mean(0) for c in range(3)])
+    fitted = LedoitWolf(assume_centered=True).fit(train - means[labels])
+    scorings = {
+        "knn_features": lambda rows: neighbours.kneighbors(normalize(rows))[0][:, -1],
+        "mahalanobis_features": lambda rows: np.min([fitted.mahalanobis(rows - mean) for mean in means], axis=0),
+    }
+    truth = np.r_[np.zeros(len(inside)), np.ones(len(outside))]
+    for detector, scores in scorings.items():
+        expected = roc_auc_score(truth, np.r_[scores(inside), scores(outside)])
+        assert objective("ood_auroc", detector=detector).compute(found) == pytest.approx(expected, abs=1e-9)
+
+
+def test_detectors_of_features_cannot_tell_images_apart_by_none(task):
+    spec = HeadSpec(8, (6,), 3, "tanh")
+    nothing = tuple(torch.zeros(width, dtype=torch.bool) for width in spec.units)
+    head = TrainedHead.of(spec, nothing, initial_weights(spec, 0).compact(nothing), epochs=1)
+    found = make_scorer(task).outcome(head, "search")
+    assert found.features.images.shape == (len(task.search), 0)
+    for detector in ("knn_features", "mahalanobis_features"):
+        assert objective("ood_auroc", detector=detector).compute(found) == 0.5
 
 
 def test_gradients_are_taken_for_no_more_images_than_asked(task):
@@ -213,14 +261,15 @@ def test_a_head_that_did_not_learn_predicts_nothing(task, how):
         scorer.features("search/far")[:] = float("inf")
     scorer = scorer if how == "overflows on a pool" else make_scorer(task)
     found = scorer.outcome(head, "search")
-    seen = found.representations
     parts = [found.logits, *found.ood_logits.values(), *found.corrupted_logits.values(), found.attacked.logits]
-    parts += [seen.images, seen.train, *seen.pools.values(), found.perturbed.images, *found.perturbed.pools.values()]
+    parts += [found.perturbed.images, *found.perturbed.pools.values()]
+    for seen in (found.representations, found.features):
+        parts += [seen.images, seen.train, *seen.pools.values()]
     assert all((part == 0).all() for part in parts)
     assert torch.equal(found.labels, task.search.labels)
     assert torch.equal(seen.train_labels, task.train.labels)
     assert found.costs["head_parameters"] > 0
-    for detector in ("energy", "mahalanobis", "knn", "odin_perturbed"):
+    for detector in DETECTORS:
         assert objective("ood_auroc", detector=detector).compute(found) == 0.5
 
 

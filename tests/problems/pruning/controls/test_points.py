@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from moprune.errors import UsageError
 from moprune.networks.heads import HeadSpec
-from moprune.population import TrainingSet
+from moprune.population import Training, TrainingSet
 from problems.pruning.controls import CONTROLS, Point, active_fraction, geometric_sizes, points, suitable
 from problems.pruning.encodings import ENCODINGS, Encoding
 from problems.pruning.rankings import fitted
@@ -118,6 +118,9 @@ def test_the_active_fraction_of_a_candidates_head_is_that_of_its_genome(encoding
         spec = setting.encoding.spec
         head = fitted(spec, setting.encoding.masks(genome), setting.data, setting.training, 0)
         assert active_fraction(setting.encoding, head) == pytest.approx(genome.mean())
+        diverged = fitted(spec, setting.encoding.masks(genome), setting.data, Training(5, learning_rate=1e30), 0)
+        assert diverged.failed
+        assert active_fraction(setting.encoding, diverged) == active_fraction(setting.encoding, head)
 
 
 def test_a_linear_head_has_features_and_no_neurons(make_setting):
