@@ -41,9 +41,14 @@ _COLUMNS = {
 def read(results: Path) -> pd.DataFrame:
     """Returns all finished cells of a study, a row an arm: ``set``, ``seed``, ``arm`` and what it measured.
 
+    Args:
+        results: the study's folder, or a table that :func:`main` wrote.
+
     Raises:
         UsageError: there are none.
     """
+    if results.suffix == ".csv":
+        return pd.read_csv(results)
     tables = [
         pd.DataFrame(json.loads(path.read_text())).assign(set=path.parent.name)
         for name in NAMES
@@ -62,11 +67,11 @@ def compared(results: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (name, measure), table in _paired(results):
-        others = [arm for arm in table if arm != SOUND and arm != PUBLISHED_ON_TEST and table[arm].notna().all()]
-        p = holm([signed_rank(table[SOUND] - table[arm]) for arm in others])
-        for arm, each in zip(others, p, strict=True):
-            difference = float((table[SOUND] - table[arm]).mean())
-            rows.append((name, arm, measure, difference, float(each), len(table)))
+        others = [arm for arm in table if arm not in (SOUND, PUBLISHED_ON_TEST) and table[arm].notna().any()]
+        differences = [(table[SOUND] - table[arm]).dropna() for arm in others]  # seeds that both have
+        p = holm([signed_rank(each) for each in differences])
+        for arm, each, value in zip(others, differences, p, strict=True):
+            rows.append((name, arm, measure, float(each.mean()), float(value), len(each)))
     return pd.DataFrame(rows, columns=["set", "arm", "measure", "difference", "p", "seeds"])
 
 
@@ -79,15 +84,15 @@ def inferiority(results: pd.DataFrame, against: str = "unpruned") -> pd.DataFram
     for (name, measure), table in _paired(results):
         if measure in ("error_test", "ood_auroc_test"):
             sign = 1 if measure == "error_test" else -1
-            loss = sign * (table[SOUND] - table[against])
-            rows.append((name, measure, float(loss.mean()), not_worse(loss, MARGIN), len(table)))
+            loss = (sign * (table[SOUND] - table[against])).dropna()
+            rows.append((name, measure, float(loss.mean()), not_worse(loss, MARGIN), len(loss)))
     return pd.DataFrame(rows, columns=["set", "measure", "loss", "p", "seeds"])
 
 
 def optimism(results: pd.DataFrame) -> pd.DataFrame:
     """Returns for each set the error a publication would report, and that of the same search selected on a hold-out."""
     table = results.pivot_table(index=["set", "seed"], columns="arm", values="error_test")
-    pairs = table[[PUBLISHED_ON_TEST, "published, on a hold-out", "unpruned"]]
+    pairs = table[[PUBLISHED_ON_TEST, "published, on a hold-out", "unpruned"]].dropna()
     return pairs.groupby("set", sort=False).mean()
 
 
@@ -146,17 +151,16 @@ def _optimism(results: pd.DataFrame) -> str:
 
 def _means(results: pd.DataFrame, name: str) -> str:
     rows = results[results["set"] == name]
-    seeds = rows["seed"].nunique()
     columns = [column for column in _COLUMNS if column in rows]
     lines = []
     for arm, group in rows.groupby("arm", sort=False):
-        cells = [str(arm)]
+        cells = [str(arm), str(len(group))]
         for column in columns:
             values = group[column].to_numpy(float)
             cells.append(_cell(column, 1 - values if column == "error_test" else values))
         lines.append(cells)
-    heads = ["arm", *(_COLUMNS[column] for column in columns)]
-    return f"### {name}, {seeds} seeds\n\n" + _table(heads, lines)
+    heads = ["arm", "seeds", *(_COLUMNS[column] for column in columns)]
+    return f"### {name}\n\n" + _table(heads, lines)
 
 
 def _cell(column: str, values: np.ndarray) -> str:
@@ -178,12 +182,13 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def main(
-    results: Annotated[Path, typer.Argument(help="What python -m experiments.studies.pruning wrote.")],
+    results: Annotated[list[Path], typer.Argument(help="Folders of the study, or tables written before.")],
     csv: Annotated[Path | None, typer.Option(help="Where all arms of all cells go.")] = None,
     page: Annotated[Path | None, typer.Option(help="Page whose tables are replaced; else they are printed.")] = None,
 ) -> None:
     """Writes the tables of the pruning study."""
-    found = read(results)
+    found = pd.concat([read(each) for each in results], ignore_index=True)
+    found = found.drop_duplicates(["set", "seed", "arm"], keep="last")
     if csv is not None:
         write_text(csv, found.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     if page is None:

@@ -82,7 +82,7 @@ def test_a_fault_in_the_data_does_not_spoil_the_folder_for_the_mended_run(experi
         ({"data": {"path": "no/such/folder"}}, ["no/such/folder"]),
         ({"data": {"path": None}}, ["data.path"]),
         ({"data": {"ood": {"search": ["nois"], "test": ["photographs"]}}}, ["nois", "noise"]),
-        ({"data": {"ood": {"search": [], "test": []}}}, ["ood_auroc", "OOD pools"]),
+        ({"data": {"ood": {"search": [], "test": []}}}, ["OOD pools", "drop the objective"]),
         ({"data": {"ood": {"search": ["noise"], "test": ["noise"]}}}, ["noise"]),
         ({"data": {"exclude": ["cow"]}}, ["cow", "cat"]),
         ({"data": {"exclude": ["cat"]}}, ["class"]),

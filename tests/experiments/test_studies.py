@@ -78,14 +78,15 @@ def test_no_worse_means_within_the_margin(loss, shown):
 def test_the_page_keeps_what_stands_before_its_tables(results, tmp_path):
     page = tmp_path / "page.md"
     page.write_text("# Study\n\nWords.\n\n<!-- tables -->\n\noutdated\n")
-    pruning_table.main(results, csv=tmp_path / "all.csv", page=page)
+    pruning_table.main([results], csv=tmp_path / "all.csv", page=page)
     text = page.read_text()
     assert text.startswith("# Study\n\nWords.\n\n<!-- tables -->\n\n### The sound search")
     assert "outdated" not in text
+    assert pruning_table.markdown(pruning_table.read(tmp_path / "all.csv")).strip() in text
     assert len(pd.read_csv(tmp_path / "all.csv")) == len(json.loads((results / "digits" / "1.json").read_text()))
     (tmp_path / "other.md").write_text("no tables")
     with pytest.raises(UsageError, match="has no line"):
-        pruning_table.main(results, page=tmp_path / "other.md")
+        pruning_table.main([results], page=tmp_path / "other.md")
 
 
 def test_no_results_is_one_clear_line(tmp_path):
