@@ -205,9 +205,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 1, 2, ... each with its own division of the images.")] = 10,
     evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of each search.")] = EVALUATIONS,
     costly: Annotated[bool, typer.Option(help="Add the controls that take longest.")] = False,
-    essential: Annotated[
-        bool, typer.Option(help="Only what the search has to beat, for more seeds.")
-    ] = False,
+    essential: Annotated[bool, typer.Option(help="Only what the search has to beat, for more seeds.")] = False,
 ) -> None:
     """Runs the study of pruning; one JSON file a data set and seed."""
     chosen = sets or (["digits"] if data is None else list(NAMES))

@@ -110,7 +110,45 @@ def _paired(results: pd.DataFrame) -> list[tuple[tuple[str, str], pd.DataFrame]]
 def markdown(results: pd.DataFrame) -> str:
     """Returns the tables of the study."""
     parts = [_means(results, name) for name in results["set"].unique()]
-    return "\n\n".join([_verdicts(results), _optimism(results), *parts]) + "\n"
+    return "\n\n".join([_together(results), _verdicts(results), _optimism(results), *parts]) + "\n"
+
+
+def pooled(results: pd.DataFrame) -> pd.DataFrame:
+    """Returns the sound search against every other arm over all sets together, paired by set and seed.
+
+    Columns: ``arm``, ``measure``, ``difference``, ``p`` (signed-rank, Holm's correction over the arms of a measure),
+    ``no_worse`` (p of a loss of :data:`MARGIN`, for error and AUROC) and ``pairs``.
+    """
+    rows = []
+    for measure, better in MEASURES.items():
+        table = results.pivot_table(index=["set", "seed"], columns="arm", values=measure, dropna=False, sort=False)
+        others = [arm for arm in table if arm not in (SOUND, PUBLISHED_ON_TEST) and table[arm].notna().any()]
+        differences = [(table[SOUND] - table[arm]).dropna() for arm in others]
+        corrected = holm([signed_rank(each) for each in differences])
+        for arm, each, p in zip(others, differences, corrected, strict=True):
+            loss = each if better == "less" else -each
+            rows.append((arm, measure, float(each.mean()), float(p), not_worse(loss, MARGIN), len(each)))
+    return pd.DataFrame(rows, columns=["arm", "measure", "difference", "p", "no_worse", "pairs"])
+
+
+def _together(results: pd.DataFrame) -> str:
+    found = pooled(results).set_index(["arm", "measure"])
+    lines = []
+    for arm in found.index.get_level_values("arm").unique():
+        cells = [str(arm), str(found.loc[(arm, "error_test"), "pairs"])]
+        for measure in MEASURES:
+            if (arm, measure) in found.index:
+                row = found.loc[(arm, measure)]
+                points = measure == "error_test"
+                gain = (-100 if points else 1) * row["difference"]
+                text = f"{gain:+.1f}" if points else f"{gain:+.3f}"
+                worse = f", no worse {_p(row['no_worse'])}" if measure in ("error_test", "ood_auroc_test") else ""
+                cells.append(f"{text} ({_p(row['p'])}{worse})")
+            else:
+                cells.append("")
+        lines.append(cells)
+    heads = ["sound search less ...", "pairs", "accuracy, points", "AUROC", "Brier (less is better)", "hypervolume"]
+    return "### All sets together, paired by set and seed\n\n" + _table(heads, lines)
 
 
 def _verdicts(results: pd.DataFrame) -> str:
