@@ -63,6 +63,24 @@ def test_comparisons_are_wilcoxon_with_holm():
     assert found.loc["a", "difference"] == pytest.approx((errors[pruning.SOUND] - errors["a"]).mean())
 
 
+def test_over_all_sets_pairs_are_of_one_set_and_seed():
+    random = np.random.default_rng(2)
+    rows = [
+        (name, s, arm, level + base + random.normal(0, 0.001), 0.9)
+        for name, base in (("x", 0.1), ("y", 0.4))  # what differs between sets does not count
+        for s in range(8)
+        for arm, level in ((pruning.SOUND, 0.0), ("a", 0.02))
+    ]
+    table = made(rows)
+    found = pruning_table.pooled(table).set_index(["arm", "measure"]).loc[("a", "error_test")]
+    wide = table.pivot_table(index=["set", "seed"], columns="arm", values="error_test")
+    differences = wide[pruning.SOUND] - wide["a"]
+    assert found["pairs"] == 16
+    assert found["difference"] == pytest.approx(differences.mean())
+    assert found["p"] == pytest.approx(stats.wilcoxon(differences).pvalue)
+    assert found["no_worse"] == pytest.approx(stats.wilcoxon(differences - 0.01, alternative="less").pvalue)
+
+
 @pytest.mark.parametrize(("loss", "shown"), [(0.0, True), (0.02, False)])
 def test_no_worse_means_within_the_margin(loss, shown):
     random = np.random.default_rng(1)
@@ -80,7 +98,7 @@ def test_the_page_keeps_what_stands_before_its_tables(results, tmp_path):
     page.write_text("# Study\n\nWords.\n\n<!-- tables -->\n\noutdated\n")
     pruning_table.main([results], csv=tmp_path / "all.csv", page=page)
     text = page.read_text()
-    assert text.startswith("# Study\n\nWords.\n\n<!-- tables -->\n\n### The sound search")
+    assert text.startswith("# Study\n\nWords.\n\n<!-- tables -->\n\n### All sets together")
     assert "outdated" not in text
     assert pruning_table.markdown(pruning_table.read(tmp_path / "all.csv")).strip() in text
     assert len(pd.read_csv(tmp_path / "all.csv")) == len(json.loads((results / "digits" / "1.json").read_text()))
