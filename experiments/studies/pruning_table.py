@@ -121,6 +121,8 @@ def pooled(results: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for measure, better in MEASURES.items():
+        if measure not in results:
+            continue
         table = results.pivot_table(index=["set", "seed"], columns="arm", values=measure, dropna=False, sort=False)
         others = [arm for arm in table if arm not in (SOUND, PUBLISHED_ON_TEST) and table[arm].notna().any()]
         differences = [(table[SOUND] - table[arm]).dropna() for arm in others]
