@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from types import MappingProxyType
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -50,26 +51,43 @@ CREATE TABLE request (
 """
 
 
+Key: TypeAlias = tuple[str, str]
+"""The context and the genome's digest of an evaluation."""
+
+KEPT_BYTES = 1 << 20
+"""Longer genomes (whole networks) are not logged but by their digest; :meth:`EvaluationLog.keep` keeps chosen ones."""
+
+_KINDS: Mapping[str, int] = MappingProxyType({"float64": 0, "bool": 1, "float32": 2})
+
+
 @dataclass(frozen=True)
 class Record:
     """One evaluated genome.
 
     Attributes:
         digest: SHA-256 of the genome, see :func:`genome_digest`.
-        genome: the genome, ``(n_var,)``, bool or float64.
+        genome: the genome, ``(n_var,)``, bool, float64 or float32; None if it was too long to be kept.
         values: arrays of exact doubles by name: ``F`` and what else the problem put out (``G``, ``natural``, ...).
         seconds: the candidate's share of the time its batch took.
+        context: what was in force besides the genome.
     """
 
     digest: str
-    genome: NDArray[Any]
+    genome: NDArray[Any] | None
     values: Mapping[str, Sequence[float]]
     seconds: float
+    context: str
+
+    @property
+    def key(self) -> Key:
+        """What the evaluation is found by."""
+        return self.context, self.digest
 
 
 def genome_digest(genome: NDArray[Any]) -> str:
-    """Returns the SHA-256 of a genome: its type, length and bits or doubles (little-endian)."""
-    hasher = hashlib.sha256(f"{'bits' if genome.dtype == np.bool_ else 'doubles'}:{genome.size}:".encode())
+    """Returns the SHA-256 of a genome: its type, length and bits, doubles or singles (little-endian)."""
+    kind = {"bool": "bits", "float32": "singles"}.get(genome.dtype.name, "doubles")
+    hasher = hashlib.sha256(f"{kind}:{genome.size}:".encode())
     hasher.update(_pack(genome))
     return hasher.hexdigest()
 
@@ -142,17 +160,17 @@ class EvaluationLog:
         with self._transaction() as connection:
             connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True)))
 
-    def lookup(self, context: str, digests: Iterable[str]) -> dict[str, Record]:
-        """Returns the records of those genomes that were evaluated in this context, by digest."""
+    def lookup(self, keys: Iterable[Key]) -> dict[Key, Record]:
+        """Returns the records of those evaluations that were done before."""
         found = {}
-        for digest in digests:
+        for key in keys:
             rows = self._query(
-                "SELECT genome_sha256, genome, boolean, length, \"values\", seconds FROM evaluation "
+                "SELECT genome_sha256, genome, boolean, length, \"values\", seconds, context FROM evaluation "
                 "WHERE context = ? AND genome_sha256 = ?",
-                (context, digest),
+                key,
             )  # fmt: skip
             if rows:
-                found[digest] = _record(*rows[0])
+                found[key] = _record(*rows[0])
         return found
 
     def requests(self, stage: str, seed: int) -> list[str]:
@@ -171,26 +189,27 @@ class EvaluationLog:
         seed: int,
         generation: int,
         position: int,
-        context: str,
-        digests: Sequence[str],
+        requests: Sequence[Key],
         records: Sequence[Record],
     ) -> None:
         """Writes one generation in one transaction: its new records, and its requests from ``position`` on."""
         with self._transaction() as connection:
             connection.executemany(
-                "INSERT INTO evaluation (context, genome_sha256, genome, boolean, length, \"values\", seconds) "
+                'INSERT INTO evaluation (context, genome_sha256, genome, boolean, length, "values", seconds) '
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (
-                        context, r.digest, _pack(r.genome), int(r.genome.dtype == np.bool_), r.genome.size,
-                        _exact(r.values), r.seconds,
-                    )
-                    for r in records
-                ],
-            )  # fmt: skip
+                [(r.context, r.digest, *_stored(r.genome), _exact(r.values), r.seconds) for r in records],
+            )
             connection.executemany(
                 "INSERT INTO request SELECT ?, ?, ?, ?, id FROM evaluation WHERE context = ? AND genome_sha256 = ?",
-                [(stage, seed, position + i, generation, context, digest) for i, digest in enumerate(digests)],
+                [(stage, seed, position + i, generation, *key) for i, key in enumerate(requests)],
+            )
+
+    def keep(self, genomes: Iterable[NDArray[Any]]) -> None:
+        """Stores evaluated genomes that were too long to be logged with every evaluation; twice does no harm."""
+        with self._transaction() as connection:
+            connection.executemany(
+                "UPDATE evaluation SET genome = ? WHERE genome_sha256 = ? AND length(genome) = 0",
+                ((_pack(genome), genome_digest(genome)) for genome in genomes),
             )
 
     def history(self, stage: str, seed: int) -> tuple[pd.DataFrame, NDArray[Any]]:
@@ -198,10 +217,11 @@ class EvaluationLog:
 
         Returns:
             A frame with columns ``position`` (of the request, from 0), ``generation``, ``seconds`` and, for each
-            of the values a record holds, an object column of float64 arrays; and the genomes, ``(n, n_var)``.
+            of the values a record holds, an object column of float64 arrays; and the genomes, ``(n, n_var)``; where
+            one was too long to be kept, ``(n,)`` objects, None in its place.
         """
         rows = self._query(
-            "SELECT MIN(position), generation, genome_sha256, genome, boolean, length, \"values\", seconds "
+            "SELECT MIN(position), generation, genome_sha256, genome, boolean, length, \"values\", seconds, context "
             "FROM request JOIN evaluation ON evaluation.id = request.evaluation "
             "WHERE stage = ? AND seed = ? GROUP BY evaluation.id ORDER BY MIN(position)",
             (stage, seed),
@@ -214,8 +234,7 @@ class EvaluationLog:
         }
         names = records[0].values.keys() if records else ["F"]
         columns = {name: [np.asarray(r.values[name]) for r in records] for name in names}
-        genomes = np.array([r.genome for r in records]) if records else np.empty((0, 0), dtype=bool)
-        return pd.DataFrame({**table, **columns}), genomes
+        return pd.DataFrame({**table, **columns}), _stacked([r.genome for r in records])
 
     def count(self, stage: str, seed: int) -> int:
         """Returns how many requests are logged."""
@@ -299,16 +318,36 @@ class EvaluationLog:
         )
 
 
+def _stored(genome: NDArray[Any] | None) -> tuple[bytes, int, int]:
+    """Returns what is stored of a new record's genome: its bytes (none if it is long), its kind and its length."""
+    assert genome is not None
+    packed = _pack(genome)
+    return packed if len(packed) <= KEPT_BYTES else b"", _KINDS.get(genome.dtype.name, 0), genome.size
+
+
 def _pack(genome: NDArray[Any]) -> bytes:
     if genome.dtype == np.bool_:
         return np.packbits(genome).tobytes()
-    return np.ascontiguousarray(genome, dtype="<f8").tobytes()
+    return np.ascontiguousarray(genome, dtype="<f4" if genome.dtype == np.float32 else "<f8").tobytes()
 
 
-def _unpack(data: bytes, boolean: int, length: int) -> NDArray[Any]:
-    if boolean:
+def _unpack(data: bytes, kind: int, length: int) -> NDArray[Any] | None:
+    if length and not data:
+        return None
+    if kind == _KINDS["bool"]:
         return np.unpackbits(np.frombuffer(data, np.uint8), count=length).astype(bool)
-    return np.frombuffer(data, "<f8").astype(np.float64)
+    single = kind == _KINDS["float32"]
+    return np.frombuffer(data, "<f4" if single else "<f8").astype(np.float32 if single else np.float64)
+
+
+def _stacked(genomes: Sequence[NDArray[Any] | None]) -> NDArray[Any]:
+    if not genomes:
+        return np.empty((0, 0), dtype=bool)
+    if any(genome is None for genome in genomes):
+        rows = np.empty(len(genomes), dtype=object)
+        rows[:] = genomes
+        return rows
+    return np.array(genomes)
 
 
 def _exact(values: Mapping[str, Sequence[float]]) -> str:
@@ -316,8 +355,8 @@ def _exact(values: Mapping[str, Sequence[float]]) -> str:
     return json.dumps({name: [float(v) for v in row] for name, row in values.items()}, allow_nan=False)
 
 
-def _record(digest: str, genome: bytes, boolean: int, length: int, values: str, seconds: float) -> Record:
-    return Record(digest, _unpack(genome, boolean, length), json.loads(values), seconds)
+def _record(digest: str, genome: bytes, kind: int, length: int, values: str, seconds: float, context: str) -> Record:
+    return Record(digest, _unpack(genome, kind, length), json.loads(values), seconds, context)
 
 
 def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:

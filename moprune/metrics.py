@@ -21,21 +21,56 @@ Logits = NDArray[np.float64]
 
 def error(logits: Tensor, labels: Tensor) -> float:
     """Share of images whose largest logit is not their label (ties go to the lowest class), in [0, 1]."""
-    wrong = _doubles(logits).argmax(1) != labels.numpy()
+    wrong = wrong_terms(logits, labels)
     return int(wrong.sum()) / len(wrong)
+
+
+def wrong_terms(logits: Tensor, labels: Tensor) -> Scores:
+    """Whether each image's largest logit is not its label, 0 or 1, ``(n,)``; their mean is :func:`error`."""
+    wrong: Scores = (_doubles(logits).argmax(1) != labels.numpy()).astype(np.float64)
+    return wrong
 
 
 def macro_error(logits: Tensor, labels: Tensor) -> float:
     """Mean over the classes present in ``labels`` of the error within the class, in [0, 1]."""
+    return float(_class_errors(logits, labels).mean())
+
+
+def worst_class_error(logits: Tensor, labels: Tensor) -> float:
+    """Largest error within a class among those present in ``labels``, in [0, 1]."""
+    return float(_class_errors(logits, labels).max())
+
+
+def macro_f1(logits: Tensor, labels: Tensor) -> float:
+    """Mean over the classes that occur in labels or predictions of F1 = 2 TP / (2 TP + FP + FN), in [0, 1]."""
+    truth, said = labels.numpy(), _doubles(logits).argmax(1)
+    total = np.bincount(truth, minlength=logits.shape[1]) + np.bincount(said, minlength=logits.shape[1])
+    right = np.bincount(truth[said == truth], minlength=logits.shape[1])
+    return float((2 * right[total > 0] / total[total > 0]).mean())
+
+
+def expected_cost(logits: Tensor, labels: Tensor, costs: Scores) -> float:
+    """Mean cost of the predicted classes, where taking an image of class i for class j costs ``costs[i, j]``."""
+    return float(costs[labels.numpy(), _doubles(logits).argmax(1)].mean())
+
+
+def _class_errors(logits: Tensor, labels: Tensor) -> Scores:
     truth = labels.numpy()
     counts = np.bincount(truth, minlength=logits.shape[1])
     wrongs = np.bincount(truth[_doubles(logits).argmax(1) != truth], minlength=logits.shape[1])
-    return float((wrongs[counts > 0] / counts[counts > 0]).mean())
+    shares: Scores = wrongs[counts > 0] / counts[counts > 0]
+    return shares
 
 
 def nll(logits: Tensor, labels: Tensor) -> float:
     """Mean negative log-likelihood of the labels, in nats, >= 0."""
-    return float(-_log_softmax(_doubles(logits))[np.arange(len(labels)), labels.numpy()].mean())
+    return float(nll_terms(logits, labels).mean())
+
+
+def nll_terms(logits: Tensor, labels: Tensor) -> Scores:
+    """Negative log-likelihood of each image's label, in nats, ``(n,)``; their mean is :func:`nll`."""
+    terms: Scores = -_log_softmax(_doubles(logits))[np.arange(len(labels)), labels.numpy()]
+    return terms
 
 
 def brier(logits: Tensor, labels: Tensor) -> float:
@@ -44,9 +79,15 @@ def brier(logits: Tensor, labels: Tensor) -> float:
     Brier 1950, divided by two so that certainty in a wrong class costs 1. Unlike the error it sees how sure a right
     answer is, and unlike the likelihood a single wrong answer cannot outweigh all others.
     """
+    return float(brier_terms(logits, labels).mean())
+
+
+def brier_terms(logits: Tensor, labels: Tensor) -> Scores:
+    """Brier score of each image, ``(n,)``; their mean is :func:`brier`."""
     probabilities = np.exp(_log_softmax(_doubles(logits)))
     probabilities[np.arange(len(labels)), labels.numpy()] -= 1.0
-    return float((probabilities**2).sum(1).mean() / 2)
+    terms: Scores = (probabilities**2).sum(1) / 2
+    return terms
 
 
 def ece(logits: Tensor, labels: Tensor, bins: int = 15) -> float:

@@ -5,11 +5,11 @@ all that has to be written to add a goal of one's own::
 
     from moprune.objectives import Objective
 
-    worst_class = Objective(
-        name="worst_class_error", unit="share of images", minimise=True, worst=1.0,
-        compute=lambda outcome: max(...),
+    confidence = Objective(
+        name="confidence", unit="mean probability", minimise=False, worst=0.0,
+        compute=lambda outcome: float(outcome.logits.softmax(1).amax(1).mean()),
     )
-    PruningProblem(task, network, objectives=["active_fraction", worst_class])
+    PruningProblem(task, network, objectives=["active_fraction", confidence])
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from moprune import metrics
@@ -115,6 +115,8 @@ class Objective:
         needs: what it reads besides the split's own predictions, of :data:`NEEDS`.
         is_cost: whether it depends on the genome alone, not on images (the same on every split).
         scale: the span of its useful range, by which hypervolumes are normalised; > 0.
+        terms: logits and labels of some images -> what each adds, ``(n,)`` >= 0, if the value is the mean of that over
+            the split's images (at most ``worst``); a search with one such goal may drop candidates early.
 
     Raises:
         UsageError: a need that is not one of :data:`NEEDS`.
@@ -128,6 +130,7 @@ class Objective:
     needs: frozenset[str] = frozenset()
     is_cost: bool = False
     scale: float = 1.0
+    terms: Callable[[Tensor, Tensor], NDArray[np.float64]] | None = None
 
     def __post_init__(self) -> None:
         if unknown := sorted(self.needs - NEEDS.keys()):
@@ -188,6 +191,18 @@ def _given(part: T | None, need: str) -> T:
     return part
 
 
+def _macro_f1(outcome: Outcome) -> float:
+    return metrics.macro_f1(outcome.logits, outcome.labels)
+
+
+def _expected_cost(outcome: Outcome, *, costs: NDArray[np.float64]) -> float:
+    if len(costs) != outcome.logits.shape[1]:
+        raise UsageError(
+            f"costs for {len(costs)} classes, but the task has {outcome.logits.shape[1]}; give one row each"
+        )
+    return metrics.expected_cost(outcome.logits, outcome.labels, costs)
+
+
 def _corruption_error(outcome: Outcome) -> float:
     _given(outcome.corrupted_logits or None, "corruptions")
     return float(np.mean([metrics.error(each, outcome.labels) for each in outcome.corrupted_logits.values()]))
@@ -206,11 +221,15 @@ _PREDICTIVE: Mapping[str, tuple[str, float, Callable[[Tensor, Tensor], float]]] 
     {
         "error": ("share of images", 1.0, metrics.error),
         "macro_error": ("mean share of images per class", 1.0, metrics.macro_error),
+        "worst_class_error": ("share of images of the worst class", 1.0, metrics.worst_class_error),
         # A uniform prediction over 1,000 classes has 6.9 nats; beyond 10 nothing is learnt from the difference.
         "nll": ("nats per image", 10.0, metrics.nll),
         "brier": ("squared distance / 2", 1.0, metrics.brier),
         "ece": ("share", 1.0, metrics.ece),
     }
+)
+_TERMS: Mapping[str, Callable[[Tensor, Tensor], NDArray[np.float64]]] = MappingProxyType(
+    {"error": metrics.wrong_terms, "nll": metrics.nll_terms, "brier": metrics.brier_terms}
 )
 _COSTS: Mapping[str, str] = MappingProxyType(
     {
@@ -237,7 +256,7 @@ _ROBUSTNESS: Mapping[str, tuple[str, str, Callable[[Outcome], float]]] = Mapping
     }
 )
 
-NAMES: tuple[str, ...] = tuple(sorted([*_PREDICTIVE, *_COSTS, *_DETECTION, *_ROBUSTNESS]))
+NAMES: tuple[str, ...] = tuple(sorted([*_PREDICTIVE, "macro_f1", *_COSTS, *_DETECTION, *_ROBUSTNESS]))
 
 
 def objective(
@@ -268,7 +287,10 @@ def objective(
         )
     if name in _PREDICTIVE:
         unit, worst, measure = _PREDICTIVE[name]
-        return Objective(name, unit, True, worst, partial(_predictive, measure=measure, worst=worst), scale=worst)
+        predictive = partial(_predictive, measure=measure, worst=worst)
+        return Objective(name, unit, True, worst, predictive, scale=worst, terms=_TERMS.get(name))
+    if name == "macro_f1":
+        return Objective(name, "mean F1 of the classes", False, 0.0, _macro_f1)
     if name in _COSTS:
         span = 1.0 if name == "active_fraction" else float(largest or 1)
         return Objective(name, _COSTS[name], True, span, partial(_cost, name=name), is_cost=True, scale=span)
@@ -276,6 +298,25 @@ def objective(
         unit, need, compute = _ROBUSTNESS[name]
         return Objective(name, unit, True, 1.0, compute, needs=frozenset({need}))
     return _detection(name, detector or "energy", k or NEIGHBOURS)
+
+
+def expected_cost(costs: ArrayLike) -> Objective:
+    """Returns the mean cost of predictions, for mistakes that are not equally bad.
+
+    Args:
+        costs: ``(C, C)`` >= 0, finite: the cost of taking an image of class i for class j in row i, column j; 0 on the
+            diagonal, some number above 0 elsewhere.
+
+    Raises:
+        UsageError: costs of another form.
+    """
+    table = np.asarray(costs, dtype=np.float64)
+    square = table.ndim == 2 and table.shape[0] == table.shape[1]
+    if not square or not np.isfinite(table).all() or (table < 0).any() or table.max() <= 0 or np.diag(table).any():
+        raise UsageError("costs must be a square table of finite numbers >= 0, 0 on the diagonal and not all 0")
+    worst = float(table.max())
+    compute = partial(_expected_cost, costs=table)
+    return Objective("expected_cost", "cost an image", True, worst, compute, scale=worst)
 
 
 def _detection(name: str, detector: str, k: int) -> Objective:

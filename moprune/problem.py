@@ -35,6 +35,9 @@ class SearchProblem(Problem, ABC):
     A subclass implements :meth:`outcomes` and :meth:`fingerprint`; :class:`moprune.testing.ProblemContract` holds
     it to the contract: a pure function of (genome, problem), whatever the order and the chunks.
 
+    A subclass that makes use of :mod:`moprune.contexts` says so by ``contextual = True`` and takes ``contexts``, one
+    for each candidate, in its ``_evaluate``, with ``requires_kwargs`` set.
+
     Args:
         n_var: length of the genome.
         boolean: whether genomes are bits; otherwise floats within ``xl`` and ``xu``.
@@ -42,7 +45,12 @@ class SearchProblem(Problem, ABC):
         reported: what to measure beside them when candidates are assessed; the search does not see it.
         xl: lower bounds of float genomes.
         xu: upper bounds of float genomes.
+
+    Attributes:
+        dtype: the type of genomes: bool, float64, or float32 if a subclass says so.
     """
+
+    contextual = False
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class SearchProblem(Problem, ABC):
             vtype=bool if boolean else float,
         )
         self.boolean = boolean
+        self.dtype: np.dtype[Any] = np.dtype(bool if boolean else np.float64)
         self.objectives, self.reported = tuple(objectives), tuple(reported)
 
     @abstractmethod
@@ -153,9 +162,9 @@ class SearchProblem(Problem, ABC):
             return array
         if array.dtype.kind not in "fiu":
             raise UsageError(f"{type(self).__name__} takes float genomes, not {array.dtype}")
-        if not np.isfinite(array).all():
+        if not all(np.isfinite(row).all() for row in array):  # row by row: genomes may be whole networks
             raise UsageError("genomes hold NaN or infinite values")
-        return array.astype(np.float64)
+        return array.astype(self.dtype, copy=False)
 
     def _evaluate(self, X: Genomes, out: dict[str, Any], *_: Any, **__: Any) -> None:
         natural = self.values(X)[:, 0]

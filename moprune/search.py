@@ -18,9 +18,10 @@ from pymoo.core.problem import Problem
 
 from moprune.algorithms.duplicates import PackedDuplicateElimination
 from moprune.algorithms.registry import refuse_unsuitable
+from moprune.contexts import PLAIN, Context
 from moprune.errors import MopruneError, UsageError
 from moprune.fronts import hypervolume, nondominated
-from moprune.log import EvaluationLog, Record, genome_digest
+from moprune.log import EvaluationLog, Key, Record, genome_digest
 from moprune.problem import Genomes, SearchProblem
 
 _LONELY_CALLS = 20
@@ -78,44 +79,71 @@ class Run:
         return f"{'' if self.stage == 'search' else self.stage[0]}{self.seed}-"
 
     def history(self) -> pd.DataFrame:
-        """Returns every genome evaluated, in order: ``solution``, ``generation`` and each objective.
+        """Returns every genome evaluated in full, in order: ``solution``, ``generation`` and each objective.
 
-        Objectives are those the search saw, in natural units, in columns ``<objective>_search``.
+        Objectives are those the search saw, in natural units, in columns ``<objective>_search``. Candidates that were
+        dropped early or scored on a subset alone (:mod:`moprune.contexts`) are not among them.
         """
         return self._load()[0].copy()
 
-    def genomes(self) -> Genomes:
-        """Returns the genomes of :meth:`history`, row by row, ``(n, n_var)``."""
-        genomes: Genomes = self._load()[1]
-        return genomes
+    def genomes(self, rows: Sequence[int] | NDArray[np.int64] | None = None) -> Genomes:
+        """Returns the genomes of :meth:`history`, all or some rows, ``(n, n_var)``.
+
+        Raises:
+            UsageError: one was too long to be logged with every evaluation.
+        """
+        history, genomes = self._load()
+        wanted = range(len(genomes)) if rows is None else [int(row) for row in rows]
+        chosen: list[Genomes] = []
+        for row in wanted:
+            genome = genomes[row]
+            if genome is None:
+                raise UsageError(
+                    f"the genome of solution {history['solution'][row]!r} is too long to be logged; those of the last "
+                    "population are kept"
+                )
+            chosen.append(genome)
+        return np.stack(chosen) if chosen else np.empty((0, self.problem.n_var), dtype=self.problem.dtype)
+
+    def images(self) -> int:
+        """Returns the forward passes of single images that the evaluations took; 0 if the problem does not count."""
+        logged, _ = self.log.history(self.stage, self.seed)
+        return int(sum(np.sum(each) for each in logged["images"])) if "images" in logged else 0
 
     def front(self, splits: Sequence[str] = ("search", "select", "test")) -> pd.DataFrame:
         """Returns the non-dominated of every evaluated genome, assessed on the given splits in natural units.
 
         The index is that of :meth:`history`; a column ``<objective>_<split>`` each, beside ``solution``.
         """
-        history, genomes = self._load()
-        keep = self.front_index()
-        assessed = self.problem.assess(genomes[keep], splits)
+        history, keep = self._load()[0], self.front_index()
+        assessed = self.problem.assess(self.genomes(keep), splits)
         assessed.index = history.index[keep]
         return pd.concat([history.loc[keep, ["solution"]], assessed], axis=1)
 
     def front_index(self) -> NDArray[np.int64]:
-        """Returns the rows of :meth:`history` that are non-dominated in what the search saw."""
-        names = [f"{o.name}_search" for o in self.problem.objectives]
-        return nondominated(self.problem.minimised(self._load()[0][names].to_numpy()))
+        """Returns the rows of :meth:`history` that are non-dominated in what the search saw.
+
+        Where genomes are too long to be logged, among those that were kept: the last population.
+        """
+        history, genomes = self._load()
+        kept = np.array([row for row, genome in enumerate(genomes) if genome is not None], dtype=np.int64)
+        natural = history[[f"{o.name}_search" for o in self.problem.objectives]].to_numpy()[kept]
+        return kept[nondominated(self.problem.minimised(natural))]
 
     def genome(self, solution: str) -> Genomes:
         """Returns the genome of a solution id, ``(n_var,)``."""
         rows = np.flatnonzero(self._load()[0]["solution"] == solution)
         if not len(rows):
             raise UsageError(f"no solution {solution!r} in this run (ids look like {self.prefix}17)")
-        genome: Genomes = self.genomes()[rows[0]]
+        genome: Genomes = self.genomes(rows[:1])[0]
         return genome
 
     def _load(self) -> tuple[pd.DataFrame, Genomes]:
         if "history" not in self._memo:
             logged, genomes = self.log.history(self.stage, self.seed)
+            if "provisional" in logged:
+                full = np.flatnonzero([not np.any(each) for each in logged["provisional"]])
+                logged, genomes = logged.iloc[full].reset_index(drop=True), genomes[full]
             natural = np.stack(list(logged["natural"])) if len(logged) else np.empty((0, self.problem.n_obj))
             table = pd.DataFrame(
                 {
@@ -198,8 +226,18 @@ def run_algorithm(
     )  # fmt: skip
     while algorithm.has_next():
         algorithm.next()
+    last = algorithm.pop if algorithm.pop is not None else Population.empty()
+    _score_in_full(problem, last, evaluator)
     evaluator.finish()
+    log.keep(individual.X for individual in last)
     return algorithm
+
+
+def _score_in_full(problem: Problem, pop: Population, evaluator: "LoggedEvaluator") -> None:
+    """Scores the members of the last population that are known from a subset alone on the whole search split."""
+    partial = [individual.X for individual in pop if np.any(individual.get("provisional"))]
+    if partial:
+        evaluator.eval(problem, Population.new("X", partial))
 
 
 class LoggedEvaluator(Evaluator):
@@ -245,31 +283,38 @@ class LoggedEvaluator(Evaluator):
         if isinstance(problem, SearchProblem):
             X = problem.checked(X)
         self._refuse_lonely(problem, len(X))
-        context = str(getattr(problem, "context", ""))
+        contexts = _contexts(problem, pop)
         digests = [genome_digest(x) for x in X]
         self._check_replay(digests)
-        known = self._log.lookup(context, dict.fromkeys(digests))
-        new = [i for i, d in enumerate(digests) if d not in known and d not in digests[:i]]
-        records = self._evaluate_new(problem, X[new], [digests[i] for i in new], evaluate_values_of, kwargs)
-        fresh = self._position + len(digests) > len(self._logged)
+        whole = str(getattr(problem, "context", ""))
+        keys = [(f"{whole} {context}".strip(), d) for context, d in zip(contexts, digests, strict=True)]
+        known = self._log.lookup(dict.fromkeys(keys))
+        new = [i for i, key in enumerate(keys) if key not in known and key not in keys[:i]]
+        if any(contexts[i] != PLAIN for i in new):
+            kwargs["contexts"] = [contexts[i] for i in new]
+        records = self._evaluate_new(
+            problem, X if len(new) == len(X) else X[new], [keys[i] for i in new], evaluate_values_of, kwargs
+        )
+        fresh = self._position + len(keys) > len(self._logged)
         if fresh:
             self._log.append(
                 stage=self._stage, seed=self._seed, generation=self._generation, position=self._position,
-                context=context, digests=digests, records=records,
+                requests=keys, records=records,
             )  # fmt: skip
         else:
-            self._replayed += len(digests)
-        known.update((record.digest, record) for record in records)
-        rows = [known[digest].values for digest in digests]
+            self._replayed += len(keys)
+        known.update((record.key, record) for record in records)
+        rows = [known[key].values for key in keys]
         for name in rows[0]:
             pop.set(name, np.array([row[name] for row in rows]))
         pop.apply(lambda individual: individual.evaluated.update(rows[0].keys()))
-        self._position += len(digests)
+        self._position += len(keys)
         self._generation += 1
-        self._report(problem, np.array([row["F"] for row in rows]))
+        full = [row["F"] for row in rows if not np.any(row.get("provisional"))]
+        self._report(problem, np.array(full or [row["F"] for row in rows]), provisional=not full)
 
     def _evaluate_new(
-        self, problem: Problem, X: Genomes, digests: list[str], values_of: list[str], kwargs: dict[str, Any]
+        self, problem: Problem, X: Genomes, keys: list[Key], values_of: list[str], kwargs: dict[str, Any]
     ) -> list[Record]:
         if not len(X):
             return []
@@ -290,8 +335,8 @@ class LoggedEvaluator(Evaluator):
                     "must be finite (an objective that is never set counts as inf in pymoo)"
                 )
         return [
-            Record(d, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(X))
-            for i, (d, x) in enumerate(zip(digests, X, strict=True))
+            Record(digest, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(X), context)
+            for i, ((context, digest), x) in enumerate(zip(keys, X, strict=True))
         ]
 
     def _check_replay(self, digests: list[str]) -> None:
@@ -318,16 +363,19 @@ class LoggedEvaluator(Evaluator):
                 "scored as a batch: set n_offsprings >= 2, or choose another algorithm"
             )
 
-    def _report(self, problem: Problem, F: NDArray[np.float64]) -> None:
+    def _report(self, problem: Problem, F: NDArray[np.float64], *, provisional: bool) -> None:
+        """Tells the observer; provisional values are told and forgotten, for those of two subsets do not compare."""
         if self._observe is None:
             return
-        front = F if self._front is None else np.concatenate([self._front, F])
-        self._front = front[nondominated(front)]
-        best = self._front.min(axis=0)
+        front = F if self._front is None or provisional else np.concatenate([self._front, F])
+        front = front[nondominated(front)]
+        if not provisional:
+            self._front = front
+        best = front.min(axis=0)
         volume = None
         names = [f"f{i + 1}" for i in range(problem.n_obj)]
         if isinstance(problem, SearchProblem):
-            volume = hypervolume(self._front, problem.objectives)
+            volume = hypervolume(front, problem.objectives)
             names = [o.name for o in problem.objectives]
             best = np.array([o.natural(best[i : i + 1])[0] for i, o in enumerate(problem.objectives)])
         self._observe(
@@ -336,6 +384,16 @@ class LoggedEvaluator(Evaluator):
                 dict(zip(names, best.tolist(), strict=True)), volume,
             )
         )  # fmt: skip
+
+
+def _contexts(problem: Problem, pop: Population) -> list[Context]:
+    """Returns what is in force for each candidate; a problem that knows no contexts is asked for nothing special."""
+    contexts = [individual.get("context") or PLAIN for individual in pop]
+    if getattr(problem, "contextual", False):
+        return contexts
+    if any(context.subset is not None for context in contexts):
+        raise UsageError(f"the algorithm asks for scores on subsets, which {type(problem).__name__} does not have")
+    return [PLAIN] * len(contexts)
 
 
 def _pack_duplicates(algorithm: Algorithm) -> None:

@@ -19,15 +19,13 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def record(genome, **values):
-    return Record(genome_digest(genome), genome, values or {"F": [0.5]}, 0.25)
+    return Record(genome_digest(genome), genome, values or {"F": [0.5]}, 0.25, "c")
 
 
-def append(log, records, *, position=0, generation=0, seed=1, stage="search", context="c", digests=None):
+def append(log, records, *, position=0, generation=0, seed=1, stage="search", digests=None):
     digests = [r.digest for r in records] if digests is None else digests
-    log.append(
-        stage=stage, seed=seed, generation=generation, position=position, context=context,
-        digests=digests, records=records,
-    )  # fmt: skip
+    requests = [("c", digest) for digest in digests]
+    log.append(stage=stage, seed=seed, generation=generation, position=position, requests=requests, records=records)
 
 
 def genomes(count, length=9, seed=0):
@@ -39,14 +37,14 @@ def test_doubles_come_back_exactly(rows, genome):
     with EvaluationLog() as log:
         records = [record(np.array([*genome, float(i)]), F=list(row), natural=[row[0]]) for i, row in enumerate(rows)]
         append(log, records)
-        found = log.lookup("c", [r.digest for r in records])
+        found = log.lookup([r.key for r in records])
         table, X = log.history("search", 1)
     for i, (row, r) in enumerate(zip(rows, records, strict=True)):
-        assert np.array(found[r.digest].values["F"]).tobytes() == np.array(row).tobytes()
+        assert np.array(found[r.key].values["F"]).tobytes() == np.array(row).tobytes()
         assert table["F"][i].tobytes() == np.array(row).tobytes()
         assert table["natural"][i].tobytes() == np.array(row[:1]).tobytes()
-        assert X[i].tobytes() == r.genome.tobytes() == found[r.digest].genome.tobytes()
-        assert found[r.digest].seconds == 0.25
+        assert X[i].tobytes() == r.genome.tobytes() == found[r.key].genome.tobytes()
+        assert found[r.key].seconds == 0.25
 
 
 @given(st.lists(st.booleans(), max_size=70))
@@ -87,8 +85,8 @@ def test_requests_repeat_genomes_and_history_does_not(tmp_path):
         assert table["position"].tolist() == [0, 1, 3]
         assert table["generation"].tolist() == [0, 0, 1]
         assert (np.array([a.genome, b.genome, c.genome]) == X).all()
-        assert log.lookup("c", [a.digest, "none"]).keys() == {a.digest}
-        assert log.lookup("another context", [a.digest]) == {}
+        assert log.lookup([a.key, ("c", "none")]).keys() == {a.key}
+        assert log.lookup([("another context", a.digest)]) == {}
         assert len(log.history("search", 9)[0]) == 0
 
 
@@ -99,7 +97,7 @@ def test_a_generation_is_written_whole_or_not_at_all(tmp_path):
         with pytest.raises(MopruneError):
             append(log, [b, a, c], position=1)  # a is there already
         assert log.requests("search", 1) == [a.digest]
-        assert log.lookup("c", [b.digest, c.digest]) == {}
+        assert log.lookup([b.key, c.key]) == {}
         append(log, [b, c], position=1)
         assert log.count("search", 1) == 3
 

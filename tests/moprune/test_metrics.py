@@ -9,7 +9,10 @@ from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
     brier_score_loss,
+    confusion_matrix,
+    f1_score,
     log_loss,
+    recall_score,
     roc_auc_score,
     roc_curve,
 )
@@ -36,8 +39,31 @@ def test_predictive_metrics_equal_scikit_learn(seed):
     assert metrics.error(logits, labels) == pytest.approx(1 - accuracy_score(labels, predicted), abs=1e-15)
     macro = 1 - balanced_accuracy_score(labels, predicted)
     assert metrics.macro_error(logits, labels) == pytest.approx(macro, abs=1e-12)
+    worst = 1 - recall_score(labels, predicted, average=None).min()
+    assert metrics.worst_class_error(logits, labels) == pytest.approx(worst, abs=1e-12)
+    f1 = f1_score(labels, predicted, average="macro")
+    assert metrics.macro_f1(logits, labels) == pytest.approx(f1, abs=1e-12)
     expected = log_loss(labels, logits.double().softmax(1).numpy(), labels=range(5))
     assert metrics.nll(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_expected_cost_weighs_the_confusion_matrix(seed):
+    logits, labels = predictions(seed)
+    costs = np.random.default_rng(seed).random((5, 5))
+    confusion = confusion_matrix(labels, logits.argmax(1), labels=range(5))
+    assert metrics.expected_cost(logits, labels, costs) == pytest.approx((confusion * costs).sum() / 200, abs=1e-12)
+    equal = 1 - np.eye(5)
+    assert metrics.expected_cost(logits, labels, equal) == pytest.approx(metrics.error(logits, labels), abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["nll", "brier"])
+def test_terms_are_of_one_image_each(name):
+    logits, labels = predictions(1, n=20)
+    terms = getattr(metrics, f"{name}_terms")(logits, labels)
+    alone = [getattr(metrics, name)(logits[i : i + 1], labels[i : i + 1]) for i in range(20)]
+    assert terms == pytest.approx(alone, rel=1e-12)
+    assert metrics.wrong_terms(logits, labels).tolist() == (logits.argmax(1) != labels).double().tolist()
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -9,7 +9,7 @@ import torch
 from moprune import metrics
 from moprune.detectors import DETECTORS, knn, mahalanobis
 from moprune.errors import UsageError
-from moprune.objectives import NAMES, NEEDS, Objective, Outcome, objective, resolve
+from moprune.objectives import NAMES, NEEDS, Objective, Outcome, expected_cost, objective, resolve
 from moprune.testing import ObjectiveContract
 
 LARGEST = {"active_units": 10.0, "head_parameters": 100.0, "parameters": 1000.0, "flops": 10_000.0}
@@ -40,7 +40,7 @@ def outcome():
 
 
 def test_the_directions():
-    assert {name for name in NAMES if not objective(name).minimise} == {"ood_auroc"}
+    assert {name for name in NAMES if not objective(name).minimise} == {"ood_auroc", "macro_f1"}
     assert objective("ood_auroc").minimised(np.array([0.9, 0.2])) == pytest.approx([0.1, 0.8])
     assert objective("error").minimised(np.array([0.9])) == pytest.approx([0.9])
     assert (objective("ood_auroc").reference, objective("error").reference, objective("nll").reference) == (1, 1, 10)
@@ -48,10 +48,35 @@ def test_the_directions():
 
 def test_named_objectives_are_their_metrics():
     o = outcome()
-    for name in ("error", "macro_error", "nll", "brier", "ece"):
+    for name in ("error", "macro_error", "worst_class_error", "macro_f1", "nll", "brier", "ece"):
         assert objective(name).compute(o) == getattr(metrics, name)(o.logits, o.labels)
     for name in ("active_fraction", "active_units", "head_parameters"):
         assert objective(name).compute(o) == o.costs[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_terms_have_the_value_as_their_mean(name):
+    o, each = outcome(), objective(name)
+    if name in ("error", "nll", "brier"):
+        terms = each.terms(o.logits, o.labels)
+        assert min(terms.mean(), each.worst) == each.compute(o)
+        assert terms.min() >= 0
+    else:
+        assert each.terms is None
+
+
+def test_the_expected_cost_is_an_objective():
+    o = outcome()
+    classes = o.logits.shape[1]
+    table = np.arange(classes**2.0).reshape(classes, classes) * (1 - np.eye(classes))
+    each = expected_cost(table)
+    assert each.compute(o) == metrics.expected_cost(o.logits, o.labels, table)
+    assert (each.worst, each.reference) == (table.max(), table.max())
+    for wrong in (np.ones((2, 2)), np.zeros((2, 2)), -table, table[:2], np.full((3, 3), np.nan)):
+        with pytest.raises(UsageError, match="costs must be a square table"):
+            expected_cost(wrong)
+    with pytest.raises(UsageError, match="costs for 2 classes"):
+        expected_cost([[0, 1], [1, 0]]).compute(o)
 
 
 def detected(o, detector):
