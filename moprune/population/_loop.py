@@ -15,6 +15,7 @@ from moprune.networks.heads import (
     activation_gradient,
     connections,
 )
+from moprune.population._descent import trained
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -47,23 +48,16 @@ def _fit_one(
 ) -> TrainedHead:
     x = features.index_select(1, masks[0].nonzero()[:, 0])
     head = _Descent(start.compact(masks), masks, spec.activation, training)
-    least, best, waited, epoch = float("inf"), None, 0, 0
-    for epoch in range(1, training.epochs + 1):
+
+    def epoch_loss(epoch: int) -> Tensor:
         give_up_if(stop)
         loss = torch.zeros((), device=x.device)
         for batch in training.batches(len(x), epoch, seed, x.device):
             loss += head.step(x.index_select(0, batch), targets.index_select(1, batch))
-        if not training.watches_loss:
-            continue
-        mean = float(loss) / len(x)
-        if mean < least - training.min_delta:
-            least, waited = mean, 0
-            best = head.weights() if training.restore_best else None
-        else:
-            waited += 1
-            if training.patience is not None and waited >= training.patience:
-                break
-    return TrainedHead.of(spec, masks, best or head.weights(), epoch)
+        return loss / len(x)
+
+    weights, epochs = trained(training, epoch_loss, head.weights)
+    return TrainedHead.of(spec, masks, weights, epochs)
 
 
 class _Descent:

@@ -21,6 +21,7 @@ from moprune.networks.heads import (
     activation_gradient,
     connections,
 )
+from moprune.population._descent import move
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -90,29 +91,12 @@ class _Stack:
             if layer > 0:
                 gradient = torch.bmm(following, self._matrices[layer].mT)
                 gradient = activation_gradient(self.activation, gradient, outputs[layer]).mul_(self._masks[layer])
-            self._update(layer, outputs[layer], following, rate)
+            move(
+                self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
+                outputs[layer], following, self.training, rate, self._on[layer],
+            )  # fmt: skip
         self.steps += 1
         return losses
-
-    def _update(self, layer: int, inputs: Tensor, gradient: Tensor, rate: float) -> None:
-        """Moves a layer's weights by the rule of the loop strategy."""
-        mu, ahead = self.training.momentum, self.training.nesterov and self.training.momentum > 0
-        matrix, velocity = self._matrices[layer], self._velocities[layer]
-        if self.training.weight_decay:
-            matrix.mul_(1.0 - rate * self.training.weight_decay)
-        if ahead:
-            matrix.add_(velocity, alpha=rate * mu)
-        torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
-        on = self._on[layer]
-        if on is not None:
-            velocity.mul_(on)
-        matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
-        bias, bias_velocity = self._biases[layer], self._bias_velocities[layer]
-        if bias is not None and bias_velocity is not None:
-            if ahead:
-                bias.add_(bias_velocity, alpha=rate * mu)
-            bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
-            bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
 
     def continues(self, losses: Tensor, epoch: int) -> bool:
         """Notes the epoch's training losses ``(P,)``, retires heads out of patience; whether any is left."""

@@ -25,6 +25,7 @@ from moprune.networks.heads import (
     activate,
     activation_gradient,
 )
+from moprune.population._descent import move, trained
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -136,23 +137,15 @@ def _descend(
     stop: Event,
 ) -> tuple[list[HeadWeights], int]:
     """Trains the members of all blocks; several committees only where nobody looks at the loss, which is their sum."""
-    least, best, waited, epoch = float("inf"), None, 0, 0
-    for epoch in range(1, training.epochs + 1):
+
+    def epoch_loss(epoch: int) -> Tensor:
         give_up_if(stop)
         loss = torch.zeros((), device=features.device)
         for batch in training.batches(len(features), epoch, seed, features.device):
             loss += blocks.step(features.index_select(0, batch), targets.index_select(0, batch))
-        if not training.watches_loss:
-            continue
-        mean = float(loss) / len(features)
-        if mean < least - training.min_delta:
-            least, waited = mean, 0
-            best = blocks.weights(start) if training.restore_best else None
-        else:
-            waited += 1
-            if training.patience is not None and waited >= training.patience:
-                break
-    return best or blocks.weights(start), epoch
+        return loss / len(features)
+
+    return trained(training, epoch_loss, lambda: blocks.weights(start))
 
 
 def _outside(masks: Masks, dealt: Dealt) -> int:
@@ -220,26 +213,12 @@ class _Blocks:
                 gradient = torch.bmm(following, self._matrices[layer].mT)
                 gradient = activation_gradient(self.activation, gradient, outputs[layer])
                 gradient.mul_(self._on[layer][:, None, :])
-            self._update(layer, outputs[layer], following, rate)
+            move(
+                self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
+                outputs[layer], following, self.training, rate,
+            )  # fmt: skip
         self.steps += 1
         return loss
-
-    def _update(self, layer: int, inputs: Tensor, gradient: Tensor, rate: float) -> None:
-        """Moves a layer's weights by the rule of the other strategies, see ``_loop``."""
-        mu, ahead = self.training.momentum, self.training.nesterov and self.training.momentum > 0
-        matrix, velocity = self._matrices[layer], self._velocities[layer]
-        if self.training.weight_decay:
-            matrix.mul_(1.0 - rate * self.training.weight_decay)
-        if ahead:
-            matrix.add_(velocity, alpha=rate * mu)
-        torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
-        matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
-        bias, bias_velocity = self._biases[layer], self._bias_velocities[layer]
-        if bias is not None and bias_velocity is not None:
-            if ahead:
-                bias.add_(bias_velocity, alpha=rate * mu)
-            bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
-            bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
 
     def weights(self, start: HeadWeights) -> list[HeadWeights]:
         """Returns the one head that the members of each committee make, at full width, zero outside their blocks."""
