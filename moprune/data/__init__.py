@@ -4,10 +4,11 @@
   :class:`Split` of :class:`Inputs` with labels) and OOD pools. ``Task.from_folder``,
   ``Task.from_tensors`` and ``Task.from_source`` make one.
 - :class:`Source` is a data set as found: :func:`open_folder`, :func:`open_tar`, :func:`open_torchvision`,
-  :func:`open_digits`. :meth:`Source.without` holds classes out; :func:`divide` draws the splits by a
-  :class:`SplitPlan` each (:func:`default_plan` if none is given).
+  :func:`open_digits`, and of texts :func:`open_text` and :func:`open_docstrings`. :meth:`Source.without` holds
+  classes out; :func:`divide` draws the splits by a :class:`SplitPlan` each (:func:`default_plan` if none is given).
 - :class:`Inputs` are read one raw item at a time: :class:`ImageFiles`, :class:`TarImages`,
-  :class:`TensorInputs`, :class:`DatasetInputs`, :class:`GeneratedInputs`, :class:`JoinedInputs`.
+  :class:`TensorInputs`, :class:`DatasetInputs`, :class:`GeneratedInputs`, :class:`JoinedInputs`; a text
+  (:class:`TextInputs`, :func:`texts_of`) is a sequence of numbers of words, those of its :class:`Vocabulary`.
 - Corruptions: :data:`CORRUPTIONS` lists the types, :func:`corrupted` makes a split's images anew under one.
 - OOD pools: :data:`POOLS` lists them, :func:`pool` makes one in the form of a task's images, and
   :func:`photographs`, :func:`noise`, :func:`jigsaw` and :func:`digits_pool` make one each.
@@ -19,6 +20,7 @@ Everything is immutable, can be pickled, and is decided by the seeds given. Imag
 
 from moprune.data.corruption_types import CORRUPTIONS
 from moprune.data.corruptions import corrupted
+from moprune.data.docstrings import open_docstrings
 from moprune.data.duplicates import duplicates_across
 from moprune.data.inputs import (
     DatasetInputs,
@@ -45,7 +47,9 @@ from moprune.data.sources import (
 )
 from moprune.data.splits import Split, limit, stratified
 from moprune.data.task import Task
+from moprune.data.text import TextInputs, open_text, texts_of
 from moprune.data.vision import TORCHVISION, open_torchvision
+from moprune.data.vocabulary import Vocabulary
 
 __all__ = [
     "CORRUPTIONS",
@@ -65,6 +69,8 @@ __all__ = [
     "TarImages",
     "Task",
     "TensorInputs",
+    "TextInputs",
+    "Vocabulary",
     "corrupted",
     "default_plan",
     "digits_pool",
@@ -74,11 +80,14 @@ __all__ = [
     "limit",
     "noise",
     "open_digits",
+    "open_docstrings",
     "open_folder",
     "open_images",
     "open_tar",
+    "open_text",
     "open_torchvision",
     "photographs",
     "pool",
     "stratified",
+    "texts_of",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from moprune.data.corruptions import corrupted
 from moprune.data.inputs import ImageFiles, Inputs, JoinedInputs, Mode, TarImages, TensorInputs
 from moprune.data.splits import Split, limit, stratified
 from moprune.data.tars import index_tar
@@ -75,6 +76,22 @@ class Source:
             stays = part.subset((renumber[part.labels] >= 0).nonzero().flatten().tolist())
             subsets[name] = Split(stays.inputs, renumber[stays.labels])
         return Source(kept, subsets), pools[0] if len(pools) == 1 else JoinedInputs(tuple(pools))
+
+    def corrupted(self, name: str, seed: int = 0) -> "Source":
+        """Returns the source with all its images under one corruption: a shift from what a network has learnt.
+
+        Args:
+            name: ``type@severity``, see :func:`moprune.data.corrupted`; of the strengths that suit the first image.
+            seed: decides the noise.
+
+        Raises:
+            UsageError: an unknown corruption, or a subset without images.
+        """
+        subsets = {
+            subset: Split(corrupted(part.inputs, name, seed=derive(seed, "corrupted", subset)), part.labels)
+            for subset, part in self.subsets.items()
+        }
+        return Source(self.classes, subsets)
 
 
 @dataclass(frozen=True)

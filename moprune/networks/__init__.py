@@ -3,14 +3,19 @@
 Getting one
     `pretrained`: a network by name with published weights, or those of a file; frozen.
     `pretrained_digits`, `DigitsNet`: a small one trained on the spot, for trying things out.
+    `pretrained_text`, `LSTMClassifier`: likewise for texts.
     `build`, `cifar_resnet`: a network with random initial weights.
     `load_weights`: a file of weights into any network.
     `published`: torchvision's description of published weights.
 
 Images to features
-    `Preprocess`: an image to the tensor the network expects.
+    `Preprocess`: an image to the tensor the network expects; `Tokens` for texts.
     `FeatureExtractor`: images to the numbers that reach the classifier; `cached_features` keeps them on disk.
     `head_of`: the name of the classifier.
+
+Weights
+    `select`, `state_of`, `norm_statistics`: tensors by name, and their values, a `State`.
+    `Suffix`: the part of a network that some tensors can change anything in.
 
 Costs
     `parameters`, `flops`, `latency`; `SlimmedCosts` of pruned networks without building them.
@@ -23,14 +28,22 @@ from moprune.networks.costs import SlimmedCosts, flops, latency, parameters
 from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
 from moprune.networks.features import FeatureExtractor, cached_features, head_of
 from moprune.networks.loading import build, pretrained, published
+from moprune.networks.lstm import LSTMClassifier, Tokens
 from moprune.networks.preprocess import Preprocess
+from moprune.networks.selection import State, norm_statistics, select, state_of
+from moprune.networks.suffix import Suffix
+from moprune.networks.text import pretrained_text
 from moprune.networks.weights import load_weights, read_weights
 
 __all__ = [
     "DigitsNet",
     "FeatureExtractor",
+    "LSTMClassifier",
     "Preprocess",
     "SlimmedCosts",
+    "State",
+    "Suffix",
+    "Tokens",
     "build",
     "cached_features",
     "cifar_resnet",
@@ -39,9 +52,13 @@ __all__ = [
     "head_of",
     "latency",
     "load_weights",
+    "norm_statistics",
     "parameters",
     "pretrained",
     "pretrained_digits",
+    "pretrained_text",
     "published",
     "read_weights",
+    "select",
+    "state_of",
 ]

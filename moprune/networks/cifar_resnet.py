@@ -66,9 +66,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (n, channels_in, H, W) to (n, channels, H / stride, W / stride)."""
-        out = self.relu1(self.bn1(self.conv1(x)))
-        out = self.bn2(self.conv2(out)) + self.shortcut(x)
-        return torch.as_tensor(self.relu2(out))
+        out: Tensor = self.relu1(self.bn1(self.conv1(x)))
+        out = self.relu2(self.bn2(self.conv2(out)) + self.shortcut(x))
+        return out
 
 
 class CifarResNet(nn.Module):
@@ -94,7 +94,8 @@ class CifarResNet(nn.Module):
         """Maps images (n, in_channels, H, W) to logits (n, num_classes)."""
         out = self.relu(self.bn1(self.conv1(x)))
         out = self.layer3(self.layer2(self.layer1(out)))
-        return torch.as_tensor(self.linear(self.pool(out).flatten(1)))
+        logits: Tensor = self.linear(self.pool(out).flatten(1))
+        return logits
 
 
 def _stage(blocks: int, channels_in: int, channels: int, stride: int) -> nn.Sequential:

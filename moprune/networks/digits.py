@@ -60,7 +60,8 @@ class DigitsNet(nn.Module):
         out = self.relu1(self.bn1(self.conv1(x)))
         out = self.pool1(self.relu2(self.bn2(self.conv2(out))))
         out = self.pool2(self.relu3(self.bn3(self.conv3(out))))
-        return torch.as_tensor(self.linear(out.flatten(1)))
+        logits: Tensor = self.linear(out.flatten(1))
+        return logits
 
 
 def digit_images(classes: Sequence[int], *, held_out: bool) -> tuple[Tensor, Tensor]:

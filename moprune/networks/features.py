@@ -111,6 +111,8 @@ class FeatureExtractor:
         else:
             hook = self._module.register_forward_hook(_stop_after)
         kind = next((p.dtype for p in self.network.parameters() if p.is_floating_point()), batch.dtype)
+        if batch.dtype == torch.int64:  # numbers of words
+            kind = batch.dtype
         try:
             with evaluating(self.network):
                 self.network(batch.to(device_of(self.network), kind))

@@ -6,8 +6,10 @@ programs share the machine (where those barriers cost more than tenfold), and a 
 on the number of cores.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from threading import Event
 from typing import TypeVar
 
@@ -21,7 +23,9 @@ class Cancelled(Exception):  # noqa: N818 - not an error: somebody stopped the w
     """Raised inside a worker whose result nobody waits for any longer."""
 
 
-def in_parallel(function: Callable[[T, Event], R], items: Sequence[T], workers: int) -> Iterator[R]:
+def in_parallel(
+    function: Callable[[T, Event], R], items: Iterable[T], workers: int, *, ahead: int | None = None
+) -> Iterator[R]:
     """Yields ``function(item, stop)`` for each item, in order, on some threads with no threads below them.
 
     Args:
@@ -29,13 +33,18 @@ def in_parallel(function: Callable[[T, Event], R], items: Sequence[T], workers: 
             wait for it.
         items: the items.
         workers: number of threads, >= 1.
+        ahead: how many items are taken before the first result is wanted, >= 1, and then one for each result, so that
+            items made on the way do not all exist at once; None to take all.
     """
     threads, stop = torch.get_num_threads(), Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="moprune", initializer=torch.set_num_threads, initargs=(1,))
     try:
-        futures = [pool.submit(function, item, stop) for item in items]
-        for future in futures:
-            yield future.result()
+        source = iter(items)
+        pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))
+        while pending:
+            result = pending.popleft().result()
+            pending.extend(pool.submit(function, item, stop) for item in islice(source, 1))
+            yield result
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
