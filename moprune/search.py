@@ -279,12 +279,12 @@ class LoggedEvaluator(Evaluator):
             raise self._diverged(self._position)
 
     def _eval(self, problem: Problem, pop: Population, evaluate_values_of: list[str], **kwargs: Any) -> None:
-        X = np.array(list(pop.get("X")))
+        genomes = [np.asarray(individual.X) for individual in pop]  # not stacked: they may be whole networks
         if isinstance(problem, SearchProblem):
-            X = problem.checked(X)
-        self._refuse_lonely(problem, len(X))
+            genomes = [problem.checked(genome)[0] for genome in genomes]
+        self._refuse_lonely(problem, len(genomes))
         contexts = _contexts(problem, pop)
-        digests = [genome_digest(x) for x in X]
+        digests = [genome_digest(genome) for genome in genomes]
         self._check_replay(digests)
         whole = str(getattr(problem, "context", ""))
         keys = [(f"{whole} {context}".strip(), d) for context, d in zip(contexts, digests, strict=True)]
@@ -293,7 +293,7 @@ class LoggedEvaluator(Evaluator):
         if any(contexts[i] != PLAIN for i in new):
             kwargs["contexts"] = [contexts[i] for i in new]
         records = self._evaluate_new(
-            problem, X if len(new) == len(X) else X[new], [keys[i] for i in new], evaluate_values_of, kwargs
+            problem, [genomes[i] for i in new], [keys[i] for i in new], evaluate_values_of, kwargs
         )
         fresh = self._position + len(keys) > len(self._logged)
         if fresh:
@@ -314,10 +314,11 @@ class LoggedEvaluator(Evaluator):
         self._report(problem, np.array(full or [row["F"] for row in rows]), provisional=not full)
 
     def _evaluate_new(
-        self, problem: Problem, X: Genomes, keys: list[Key], values_of: list[str], kwargs: dict[str, Any]
+        self, problem: Problem, genomes: list[Genomes], keys: list[Key], values_of: list[str], kwargs: dict[str, Any]
     ) -> list[Record]:
-        if not len(X):
+        if not genomes:
             return []
+        X = np.stack(genomes)
         started = time.perf_counter()
         out = problem.evaluate(X, return_values_of=values_of, return_as_dictionary=True, **kwargs)
         seconds = time.perf_counter() - started
@@ -336,7 +337,7 @@ class LoggedEvaluator(Evaluator):
                 )
         return [
             Record(digest, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(X), context)
-            for i, ((context, digest), x) in enumerate(zip(keys, X, strict=True))
+            for i, ((context, digest), x) in enumerate(zip(keys, genomes, strict=True))
         ]
 
     def _check_replay(self, digests: list[str]) -> None:

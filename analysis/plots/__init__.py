@@ -21,6 +21,8 @@ What matters to a member:
 * :func:`class_importance`: units by classes.
 * :func:`attribution_panels`: maps over images.
 * :func:`faithfulness_curves`: deletion and insertion.
+* :func:`layer_reverts`: layers a search changed, and what each one's change is worth.
+* :func:`weight_reverts`: what is left as the largest, the smallest or any changes are taken back.
 * :func:`ensemble`: ensembles beside single members and controls.
 * :func:`critical_difference`: algorithms ranked over data sets.
 """
@@ -32,6 +34,7 @@ from analysis.plots.attribution import (
     frequency_effects,
     unit_frequencies,
 )
+from analysis.plots.critical import layer_reverts, weight_reverts
 from analysis.plots.critical_difference import critical_difference
 from analysis.plots.ensembles import ensemble
 from analysis.plots.fronts import front, staircase, view
@@ -52,6 +55,7 @@ __all__ = [
     "front",
     "front_3d",
     "hypervolume_history",
+    "layer_reverts",
     "operator_success",
     "outline",
     "parallel_coordinates",
@@ -63,4 +67,5 @@ __all__ = [
     "styled",
     "unit_frequencies",
     "view",
+    "weight_reverts",
 ]

@@ -1,6 +1,6 @@
 """pymoo algorithms by name, with the operators that fit the problem's genomes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -26,8 +26,10 @@ from moprune.algorithms.duplicates import PackedDuplicateElimination
 from moprune.algorithms.published import published_nsga2
 from moprune.algorithms.sampling import DensitySampling, RankedSampling
 from moprune.algorithms.scores import checked_scores
+from moprune.algorithms.single_objective import ADAPTIVE_DE, SINGLE_OBJECTIVE, UNBOUNDED
 from moprune.algorithms.sparse import SizePreservingCrossover, SparseMutation
 from moprune.algorithms.sparseea import SparseEA
+from moprune.algorithms.start import FirstMembers
 from moprune.algorithms.steady_state import SteadyStateGA, refuse_unless_one_objective_of_bits
 from moprune.errors import UsageError, not_one_of
 
@@ -45,6 +47,11 @@ def _with_directions(algorithm: Builder) -> Builder:
     """Returns a builder for an algorithm guided by as many reference directions as its population has members."""
 
     def build(*, problem: Problem, pop_size: int, **options: Any) -> Algorithm:
+        if problem.n_obj < 2:
+            raise UsageError(
+                "algorithms guided by reference directions need several objectives and the problem has one; use nsga2, "
+                f"or for real numbers one of: {', '.join(SINGLE_OBJECTIVE)}"
+            )
         directions = _directions(problem.n_obj, pop_size).copy()
         if algorithm is ParallelMOEAD:
             options.pop("eliminate_duplicates", None)
@@ -92,8 +99,10 @@ _ANY: Mapping[str, Builder] = MappingProxyType(
 _BITS: Mapping[str, Builder] = MappingProxyType(  # with operators of their own
     {"nsga2_published": _plain(published_nsga2), "sparseea": _plain(SparseEA), "ssga": _steady_state}
 )
-_REALS: Mapping[str, Builder] = MappingProxyType({"gde3": _plain(GDE3), "nsde": _plain(NSDE)})
-_FIXED_OFFSPRING = ("gde3", "nsde", "moead", "ssga")
+_REALS: Mapping[str, Builder] = MappingProxyType(
+    {"gde3": _plain(GDE3), "nsde": _plain(NSDE)} | {name: _plain(make) for name, make in SINGLE_OBJECTIVE.items()}
+)
+_FIXED_OFFSPRING = ("gde3", "nsde", "moead", "ssga", *(name for name in SINGLE_OBJECTIVE if name != "ga"))
 
 NAMES: tuple[str, ...] = tuple(sorted({*_ANY, *_BITS, *_REALS}))
 OPERATORS = ("uniform", "sparse")
@@ -109,11 +118,14 @@ def make(
     n_offsprings: int | None = None,
     operators: str | None = None,
     scores: ArrayLike | None = None,
+    first: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
+    blocks: NDArray[np.int64] | None = None,
 ) -> Algorithm:
     """Returns a pymoo algorithm ready for the problem.
 
-    Bit genomes get one of two kits, both with the unpruned network in the first population and duplicate elimination by
-    hash; float genomes get the algorithm's own operators:
+    Float genomes get the algorithm's own operators; algorithms of :data:`SINGLE_OBJECTIVE` are for one objective. Bit
+    genomes get one of two kits, both with the unpruned network in the first population and duplicate elimination by
+    hash:
 
     - ``uniform``: :class:`DensitySampling` (every density), uniform crossover and 1/L bit flips;
     - ``sparse``: :class:`RankedSampling` (sizes on a logarithmic scale), :class:`SizePreservingCrossover` and
@@ -125,11 +137,17 @@ def make(
     Args:
         name: one of :data:`NAMES`.
         problem: the problem to be searched.
-        pop_size: size of the population, >= 4; by default 50, and 30 for ``ssga`` and ``nsga2_published``.
+        pop_size: size of the population, >= 4; by default 50, 30 for ``ssga`` and ``nsga2_published``, and of those for
+            one objective what their classes say.
         n_offsprings: offspring a generation, >= 2; by default as many as the population, and 2 for
-            ``nsga2_published``. Not for ``gde3``, ``nsde``, ``moead`` and ``ssga``, which fix it.
+            ``nsga2_published``. Not for ``gde3``, ``nsde``, ``moead``, ``ssga`` and those for one objective other than
+            ``ga``, which fix it.
         operators: one of :data:`OPERATORS`, for bits; by default ``sparse`` with scores and ``uniform`` without.
         scores: for sparse operators, one number a bit, higher for those worth keeping; by default all equal.
+        first: for float genomes, the first members, ``(k, n_var)`` with k <= pop_size, within the bounds; the rest is
+            drawn uniformly. Those in :data:`UNBOUNDED` search variables without bounds too, if all are given.
+        blocks: for adaptive differential evolution, the block of each variable, ``(n_var,)``; crossover takes blocks
+            whole.
 
     Raises:
         UsageError: the name is not known, or does not suit the problem or the options.
@@ -150,7 +168,19 @@ def make(
         options |= _kit(problem, operators, scores)
     elif operators is not None or scores is not None:
         raise UsageError(f"algorithm {name!r} has operators of its own here and takes neither operators nor scores")
-    if name in _ANY or name in _REALS:
+    if first is not None:
+        if problem.vtype is bool:
+            raise UsageError("first members are for real numbers; leave out first, which bits do not take")
+        options["sampling"] = FirstMembers(first)
+    if name not in UNBOUNDED and not _in_a_box(problem):
+        raise UsageError(
+            f"algorithm {name!r} needs finite bounds; give the problem some, or use one of: {', '.join(UNBOUNDED)}"
+        )
+    if blocks is not None:
+        if name not in ADAPTIVE_DE:
+            raise UsageError(f"algorithm {name!r} takes no blocks; use one of: {', '.join(ADAPTIVE_DE)}")
+        options["blocks"] = blocks
+    if name not in _BITS and name not in SINGLE_OBJECTIVE:
         options.setdefault("pop_size", 50)
     return builder(problem=problem, **options)
 
@@ -164,7 +194,17 @@ def _builder(name: str, problem: Problem) -> Builder:
     if name not in builders:
         why = "moves through real numbers and cannot search bits" if bits else "searches bits, not real numbers"
         raise UsageError(f"algorithm {name!r} {why}; use one of: {', '.join(sorted(builders))}")
+    if name in SINGLE_OBJECTIVE and problem.n_obj != 1:
+        several = sorted({*_ANY, *_REALS} - set(SINGLE_OBJECTIVE))
+        raise UsageError(
+            f"algorithm {name!r} searches for one objective and the problem has {problem.n_obj}; use one of: "
+            f"{', '.join(several)}"
+        )
     return builders[name]
+
+
+def _in_a_box(problem: Problem) -> bool:
+    return problem.has_bounds() and bool(np.isfinite(problem.xl).all() and np.isfinite(problem.xu).all())
 
 
 def _kit(problem: Problem, operators: str | None, scores: ArrayLike | None) -> dict[str, Any]:

@@ -44,16 +44,27 @@ def _head(network: nn.Module) -> set[str]:
     return {f"{prefix}.{own}" for own, _ in network.get_submodule(prefix).named_parameters()}
 
 
+def _class_biases(network: nn.Module) -> set[str]:
+    return {name for name in _head(network) if name.endswith("bias")}
+
+
 def _biases(network: nn.Module) -> set[str]:
     # bias, bias_ih_l0 of recurrent layers, in_proj_bias of attention
     return {name for name in _all(network) if name.rpartition(".")[2].startswith("bias") or name.endswith("bias")}
 
 
 KINDS: Mapping[str, Callable[[nn.Module], set[str]]] = MappingProxyType(
-    {"all": _all, "convolutions": _convolutions, "norms": _norms, "head": _head, "biases": _biases}
+    {
+        "all": _all,
+        "convolutions": _convolutions,
+        "norms": _norms,
+        "head": _head,
+        "class_biases": _class_biases,
+        "biases": _biases,
+    }
 )
 """Kinds of parameters by name: everything, weights of convolutions, affine parameters of normalisation layers, the
-classifier (`head_of`), everything called a bias. A kind comes before a module of the same name."""
+classifier (`head_of`), its bias for each class, everything called a bias. A kind comes before a module of the same name."""
 
 
 def select(network: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -101,3 +101,13 @@ def test_members_that_stay_non_dominated_on_another_split():
     objectives = [objective("error"), objective("active_fraction")]
     front = frame(error_test=[0.2, 0.3, 0.1], active_fraction_test=[0.5, 0.6, 0.9])
     np.testing.assert_array_equal(fronts.still_nondominated(front, objectives, "test"), [True, False, True])
+
+
+def test_members_may_be_chosen_by_another_loss_and_on_one_split_alone():
+    front = pd.DataFrame({"solution": ["a", "b"], "error_search": [0.1, 0.9], "error_select": [0.9, 0.1]})
+    table = front.assign(macro_error_search=[0.9, 0.1], macro_error_select=[0.9, 0.1])
+    assert fronts.choose(table, {"search": 1, "select": 0}) == "a"
+    assert fronts.choose(table, {"search": 0, "select": 1}) == "b"
+    assert fronts.choose(table, {"search": 1, "select": 0}, losses=("macro_error",)) == "b"
+    with pytest.raises(UsageError, match="nll"):
+        fronts.choose(table, {"search": 1, "select": 1}, losses=("nll",))

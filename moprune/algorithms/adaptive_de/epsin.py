@@ -14,10 +14,11 @@ from moprune.algorithms.adaptive_de.memory import SuccessMemory
 from moprune.algorithms.adaptive_de.parameters import cauchy
 from moprune.algorithms.adaptive_de.sinusoids import decreasing, increasing
 from moprune.algorithms.adaptive_de.trials import Floats, Indices
-from moprune.algorithms.start import finite_losses
+from moprune.algorithms.start import finite_losses, genome_type
+from moprune.contexts import Context
 from moprune.errors import UsageError
 
-_WALKERS, _WALK_AT = 10, 20
+_WALKERS, _WALK_AT, _ROUNDS = 10, 20, 250
 
 
 class LSHADEEpSin(LSHADE):
@@ -29,8 +30,9 @@ class LSHADEEpSin(LSHADE):
     Args:
         pop_size: members at first, >= 4, by default those given, else 18 a variable.
         frequency: of the decreasing sinusoid, > 0. The published 0.5 makes it the constant F = 0.5.
-        walk: rounds of the walk, of ten evaluations each, >= 0; 0 leaves it out. The published 250 are meant for
-            budgets of 10000 a variable. A small one ends in the walk, and a population of 20 or fewer begins with it.
+        walk: rounds of the walk, of ten evaluations each, >= 0; 0 leaves it out. By default the published 250, which
+            are meant for budgets of 10000 a variable, and none where they were more than a tenth of the evaluations or
+            the bounds are not finite. A population of 20 or fewer begins with the walk.
         memory: slots of the history, >= 1.
         archive_rate: size of the archive in populations, >= 0.
         options: as for :class:`LSHADE`.
@@ -41,20 +43,23 @@ class LSHADEEpSin(LSHADE):
         pop_size: int | None = None,
         *,
         frequency: float = 0.5,
-        walk: int = 250,
+        walk: int | None = None,
         memory: int = 5,
         archive_rate: float = 1.4,
         **options: Any,
     ) -> None:
         super().__init__(pop_size, memory=memory, archive_rate=archive_rate, **options)
-        if not (frequency > 0 and walk >= 0):
+        if not (frequency > 0 and (walk is None or walk >= 0)):
             raise UsageError(f"LSHADEEpSin needs frequency > 0 and walk >= 0, not {frequency} and {walk}")
-        self.frequency, self.rounds = frequency, walk
+        self.frequency, self.walk_rounds = frequency, walk
 
     def _setup(self, problem: Problem, **options: Any) -> None:
         super()._setup(problem, **options)
-        if self.rounds and not (np.isfinite(problem.xl).all() and np.isfinite(problem.xu).all()):
+        finite = bool(np.isfinite(problem.xl).all() and np.isfinite(problem.xu).all())
+        if self.walk_rounds and not finite:
             raise UsageError("the walk of LSHADEEpSin starts between the bounds: make them finite, or set walk=0")
+        affordable = finite and self.planned >= 10 * _WALKERS * _ROUNDS
+        self.rounds = self.walk_rounds if self.walk_rounds is not None else _ROUNDS * affordable
 
     def _start(self) -> None:
         super()._start()
@@ -78,7 +83,7 @@ class LSHADEEpSin(LSHADE):
         if self.frequencies is not None:
             self.memory_frequency.record(self.frequencies[outcome.improved], outcome.gains[outcome.improved])
         super()._learn(outcome)
-        if self.walk is None and len(self.pop) <= _WALK_AT:
+        if self.rounds and self.walk is None and len(self.pop) <= _WALK_AT:
             self.walk = self._new_walk()
 
     def _new_walk(self) -> GaussianWalk:
@@ -93,7 +98,9 @@ class LSHADEEpSin(LSHADE):
         if not self.walking:
             return super()._infill()
         self.asked += _WALKERS
-        return Population.new("X", self.walk.move(self.problem.bounds(), self.random_state))
+        # No bounds: the best of them leads on, be it worse than the member it is compared with.
+        places = self.walk.move(self.problem.bounds(), self.random_state).astype(genome_type(self.problem))
+        return Population.new("X", list(places), "context", [Context(subset=self.subset)] * len(places))
 
     def _advance(self, infills: Any = None, **options: Any) -> None:
         if not self.walking:

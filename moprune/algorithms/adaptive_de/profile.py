@@ -20,6 +20,8 @@ class Profile:
         learning: generations looked back over to choose between the sinusoids, >= 1.
         period: generations after which the sinusoids start anew, >= 2, as the publication did on each new subset of the
             data; None for the whole budget.
+        redrawn: whether each period has a subset of the data of its own, on which members are scored again, where the
+            problem offers ``subsets``.
         sinusoids: whether scale factors follow sinusoids in the first half of a period.
         history: whether the memories of F, CR and frequency learn; otherwise they keep what they start from.
         adaptation: whether the probabilities of the strategies follow their success.
@@ -42,6 +44,7 @@ class Profile:
     memory: int = 5
     learning: int = 5
     period: int | None = 10
+    redrawn: bool = True
     sinusoids: bool = True
     history: bool = True
     adaptation: bool = True
@@ -58,6 +61,8 @@ class Profile:
         whole = self.memory >= 1 and self.learning >= 1 and (self.period is None or self.period >= 2)
         shares = (self.CR, self.trigonometric, self.trigonometric_cap, self.p_best or 0)
         positive = 0 < self.F <= 1 and self.frequency > 0 and self.diversity_floor >= 0
+        if self.redrawn and self.period is None:
+            raise UsageError("a profile redraws subsets once a period: give it a period, or set redrawn=False")
         if not (whole and positive and all(0 <= share <= 1 for share in shares)):
             raise UsageError(
                 "a profile needs F in (0, 1], CR, trigonometric, trigonometric_cap and p_best in [0, 1], frequency "
@@ -71,6 +76,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
         "sound": Profile(
             frequency=0.25,
             period=None,
+            redrawn=False,
             centred=True,
             at_least_one=True,
             p_best=0.11,

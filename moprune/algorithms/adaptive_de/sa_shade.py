@@ -61,6 +61,8 @@ class SASHADETriEnSin(AdaptiveDE):
         return 10
 
     def _setup(self, problem: Problem, **options: Any) -> None:
+        if self.redraw is None and self.profile.redrawn and getattr(problem, "subsets", False):
+            self.redraw = self.profile.period
         super()._setup(problem, **options)
         self.period = self.profile.period or self._generations()
 

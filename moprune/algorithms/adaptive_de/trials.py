@@ -1,8 +1,8 @@
 """From parents to trial vectors: differential mutation, repair at the bounds, binomial crossover.
 
 Every mutation of differential evolution adds weighted differences of population rows to a row. It is kept as indices
-and weights, and the vectors are made a few rows at a time: with a million variables, nothing of the size of the
-population is held beside the trials themselves.
+and weights, and the vectors are made a few rows at a time, in the type of the rows: with millions of variables, nothing
+of the size of the population is held beside the trials themselves.
 """
 
 from collections.abc import Sequence
@@ -139,7 +139,7 @@ def make_trials(
         repair_midpoint(donors, parents, *bounds)
         mask = crossover.mask(CR[part], None if forced is None else forced[part], n_var, random_state)
         np.copyto(donors, parents, where=~mask)
-        trials.extend(donors)
+        trials.extend(row.copy() for row in donors)  # pymoo would copy views, all of them at once
     return trials
 
 

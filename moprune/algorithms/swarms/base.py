@@ -1,5 +1,6 @@
 """What the swarms share: how they start, and the box they move in."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,15 @@ from pymoo.core.algorithm import Algorithm
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 
-from moprune.algorithms.start import Start, check_problem, finite_losses, initial_population, population_size
+from moprune.algorithms.start import (
+    Start,
+    check_problem,
+    finite_losses,
+    genome_type,
+    initial_population,
+    population_size,
+)
+from moprune.contexts import Context
 from moprune.errors import UsageError
 
 Floats = NDArray[np.float64]
@@ -49,6 +58,16 @@ class Swarm(Algorithm):
         self._scored(infills)
         self.pop = infills
         self._start()
+
+    def _asked(self, places: Sequence[Floats]) -> Population:
+        """Returns candidates at the places, in the problem's type."""
+        return Population.new("X", [place.astype(genome_type(self.problem), copy=False) for place in places])
+
+    def _rivals(self, places: Sequence[Floats]) -> Population:
+        """Returns candidates that matter only where they are no worse than the member of the same number."""
+        rivals = self._asked(places)
+        rivals.set("context", [Context(bound=float(member.F[0])) for member in self.pop])
+        return rivals
 
     def _scored(self, infills: Population) -> Floats:
         """Returns the losses of what was asked for, ``(n,)``, all finite."""

@@ -69,7 +69,7 @@ class BatAlgorithm(Swarm):
             self._clip(self._near(best) if walk else bat.X + velocity)
             for bat, velocity, walk in zip(self.pop, self.velocities, walks, strict=True)
         ]
-        return Population.new("X", new)
+        return self._rivals(new)
 
     def _near(self, best: Floats) -> Floats:
         drawn = self.random_state.standard_normal(1 if self.shared_step else len(best))

@@ -51,7 +51,7 @@ class FireflyAlgorithm(Swarm):
         self.moving = order[1:]
         alpha = self.alpha * self.damping ** (self.n_iter - 2)
         places = [self.pop[i].X for i in order]
-        return Population.new("X", [self._moved(places, rank, alpha) for rank in range(1, len(places))])
+        return self._asked([self._moved(places, rank, alpha) for rank in range(1, len(places))])
 
     def _moved(self, places: list[Floats], rank: int, alpha: float) -> Floats:
         """Returns where the firefly of a rank goes: to every brighter one in turn, the brightest first."""

@@ -57,7 +57,7 @@ class RelativisticPSO(Swarm):
         self.places = [
             self._clip(x + v * self.width) for x, v in zip(self.places, self.velocities, strict=True)
         ]  # fmt: skip
-        return Population.new("X", self.places)
+        return self._rivals(self.places)
 
     def _accelerate(self, i: int, factor: float, own: Floats, best: Floats) -> None:
         count = 1 if self.shared_draws else len(best)

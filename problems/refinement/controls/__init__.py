@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from moprune.errors import UsageError, not_one_of
-from problems.refinement.controls import chosen, gradient, learned_soup, logistic, snes, soups, trajectories
+from problems.refinement.controls import balance, chosen, gradient, learned_soup, logistic, snes, soups, trajectories
 from problems.refinement.controls.points import Control, Labelled, Point, Setting, always, has_members
 
 __all__ = ["CONTROLS", "Control", "Labelled", "Point", "Setting", "points", "suitable"]
@@ -36,6 +36,9 @@ CONTROLS: Mapping[str, Control] = MappingProxyType(
         "fge": Control("fast geometric ensembling (Garipov et al. 2018)", trajectories.fge, always),
         "logistic_regression": Control(
             "a classifier fitted to the frozen features", logistic.logistic_regression, logistic.has_linear_head
+        ),
+        "class_balance": Control(
+            "class biases moved towards equal errors by a rule", balance.class_balance, logistic.has_linear_head
         ),
         "snes": Control("separable natural evolution strategies in the genome", snes.snes, snes.small_genome),
     }

@@ -20,8 +20,8 @@ class Mixing(Genotype):
     """Coefficients c of K members: w = start + sum over k of c_k (member_k - start).
 
     Zeros are the pre-trained network, a unit vector is a member (both value for value), 1/K everywhere is the uniform
-    soup (Wortsman et al. 2022). Running statistics of normalisation layers mix like weights; counters stay the
-    network's. Tensors in which no member differs from the network are not changed.
+    soup (Wortsman et al. 2022). Running statistics of normalisation layers mix like weights, variances down to 0;
+    counters stay the network's. Tensors in which no member differs from the network are not changed.
 
     The start and the members come back from their weights exactly. Any other genome does to about the precision of
     float32, if in no group a member is a mixture of others (a group of fewer than K weights always is one).
@@ -113,7 +113,8 @@ class Mixing(Genotype):
         for member, coefficient in zip(self.members, coefficients.tolist(), strict=True):
             if coefficient != 0:
                 mixed += coefficient * self._target(member, name)
-        return mixed.float()
+        # Beyond the members a variance could be negative, and the network's outputs no numbers.
+        return (mixed.clamp_(min=0) if name.endswith("running_var") else mixed).float()
 
     def _member(self, state: Mapping[str, Tensor], names: Sequence[str]) -> int | None:
         """Returns the first member that a state equals in some tensors, unless it is the start there."""

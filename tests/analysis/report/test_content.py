@@ -100,7 +100,7 @@ def test_warnings_name_what_makes_the_figures_weak(content, finished):
     assert "2 seeds are too few" in text
     assert "opened 2 times" in text
     assert "one image is worth 0.5 on search (200 images)" in text
-    published = dataclasses.replace(finished, summary={**finished.summary, "profile": "paper"})
+    published = dataclasses.replace(finished, optimistic=True)
     assert any("optimistic" in warning for warning in gather(published).warnings)
 
 

@@ -292,6 +292,23 @@ def test_epsin_walks_once_when_few_are_left():
     assert 4 <= sizes[-1] <= 5
 
 
+def test_the_walk_of_epsin_is_for_large_budgets():
+    for n_eval, rounds in ((100, 0), (24_999, 0), (25_000, 250)):
+        assert begun(LSHADEEpSin(20), start(20), n_eval=n_eval).rounds == rounds
+
+
+def test_the_published_frequency_of_epsin_is_a_constant(monkeypatch):
+    """The decreasing sinusoid of frequency 0.5 asks for the same points as F = 0.5 does."""
+    asked = []
+    for replaced in (False, True):
+        if replaced:
+            monkeypatch.setattr("moprune.algorithms.adaptive_de.epsin.decreasing", lambda *_: 1.0)
+        problem = Function(sphere)
+        minimize(problem, LSHADEEpSin(12), ("n_eval", 120), seed=1)
+        asked.append(np.concatenate(problem.batches))
+    np.testing.assert_allclose(*asked, rtol=1e-9)
+
+
 def test_sade_learns_only_after_its_first_generations():
     algorithm = begun(SaDE(learning=2), start(20), n_eval=10**4)
     successes, trials, rates = np.zeros(4), np.zeros(4), [[], [], [], []]
@@ -429,7 +446,8 @@ def test_infinite_bounds_need_all_members():
     result = minimize(unbounded, SASHADETriEnSin(sampling=start(), profile="faithful"), ("n_eval", 100), seed=1)
     assert result.F[0] < sphere(start()).min()
     with pytest.raises(UsageError, match="walk=0"):
-        minimize(unbounded, LSHADEEpSin(sampling=start()), ("n_eval", 100), seed=1)
+        minimize(unbounded, LSHADEEpSin(sampling=start(), walk=1), ("n_eval", 100), seed=1)
+    assert minimize(unbounded, LSHADEEpSin(sampling=start()), ("n_eval", 100), seed=1).F[0] < sphere(start()).min()
     with pytest.raises(UsageError, match="7 of 15"):
         minimize(unbounded, JADE(15, sampling=start()), ("n_eval", 100), seed=1)
 

@@ -8,12 +8,14 @@ import torch
 from pymoo.algorithms.moo.cmopso import CMOPSO
 from pymoo.algorithms.moo.moead import MOEAD
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.problem import Problem
 from pymoo.operators.crossover.ux import UX
 from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.operators.sampling.rnd import BinaryRandomSampling, FloatRandomSampling
 from pymoo.util.ref_dirs import get_reference_directions
 
 from moprune.algorithms import NAMES, RandomSearch, SizePreservingCrossover, make
+from moprune.algorithms.single_objective import ADAPTIVE_DE, SINGLE_OBJECTIVE, UNBOUNDED
 from moprune.errors import UsageError
 from moprune.fronts import hypervolume
 from moprune.log import EvaluationLog
@@ -22,7 +24,7 @@ from moprune.problem import SearchProblem
 from moprune.search import run_algorithm, search
 from moprune.testing import AlgorithmContract, ProblemContract, toy_problem
 
-REAL_ONLY = ("gde3", "nsde")
+REAL_ONLY = ("gde3", "nsde", *SINGLE_OBJECTIVE)
 BITS_ONLY = ("nsga2_published", "sparseea", "ssga")  # ssga is for one objective: test_steady_state.py
 EITHER = tuple(sorted(set(NAMES) - {*REAL_ONLY, *BITS_ONLY}))
 
@@ -42,6 +44,18 @@ class Parabolas(SearchProblem):
 
     def fingerprint(self):
         return {"problem": "parabolas"}
+
+
+class Parabola(Problem):
+    """One objective; its optimum is at 0.3."""
+
+    def __init__(self, low=0.0, high=1.0):
+        super().__init__(n_var=4, n_obj=1, xl=low, xu=high)
+        self.first = None
+
+    def _evaluate(self, X, out, *_, **__):
+        self.first = X.copy() if self.first is None else self.first
+        out["F"] = ((X - 0.3) ** 2).sum(axis=1)
 
 
 def first(outcome):
@@ -77,10 +91,16 @@ class TestNamedOnBits(Named):
     pass
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - set(BITS_ONLY)))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {*BITS_ONLY, *SINGLE_OBJECTIVE}))
 class TestNamedOnReals(Named):
     def make_problem(self):
         return Parabolas()
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE_OBJECTIVE))
+class TestNamedForOneObjective(Named):
+    def make_problem(self):
+        return Parabola()
 
 
 class TestSteadyOffspring(AlgorithmContract):
@@ -202,6 +222,85 @@ def test_agemoea2_without_numba_says_what_to_install():
         pytest.skip("numba is installed")
     with pytest.raises(UsageError, match="pip install numba"):
         make("agemoea2", toy_problem())
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE_OBJECTIVE))
+def test_every_search_for_one_objective_approaches_the_optimum(name):
+    problem = Parabola()
+    with EvaluationLog() as log:
+        start = run_algorithm(problem, make(name, problem, pop_size=10), n_eval=10, seed=2, log=log).opt[0].F[0]
+    with EvaluationLog() as log:
+        end = run_algorithm(problem, make(name, problem, pop_size=10), n_eval=400, seed=2, log=log).opt[0].F[0]
+    assert end < 0.1 * start
+
+
+@pytest.mark.parametrize("name", UNBOUNDED)
+def test_without_bounds_all_first_members_have_to_be_given(name):
+    problem = Parabola(-np.inf, np.inf)
+    rows = np.random.default_rng(0).normal(size=(8, 4))
+    with EvaluationLog() as log:
+        end = run_algorithm(problem, make(name, problem, pop_size=8, first=rows), n_eval=80, seed=2, log=log)
+        np.testing.assert_array_equal(problem.first, rows)
+        assert end.opt[0].F[0] <= ((rows - 0.3) ** 2).sum(axis=1).min()
+        with pytest.raises(UsageError, match="1 of 9 first members"):
+            run_algorithm(problem, make(name, problem, pop_size=9, first=rows), n_eval=80, seed=2, log=log)
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {*BITS_ONLY, *UNBOUNDED}))
+def test_what_needs_a_box_says_so(name):
+    with pytest.raises(UsageError, match=r"needs finite bounds; .*use one of: sade, "):
+        make(name, Parabola(-np.inf, np.inf))
+
+
+@pytest.mark.parametrize("name", sorted(ADAPTIVE_DE))
+def test_differential_evolution_crosses_over_whole_blocks(name):
+    problem = Parabola()
+    blocks = np.array([0, 0, 1, 1])
+    algorithm = make(name, problem, pop_size=8, blocks=blocks)
+    assert algorithm.crossover.blocks is blocks
+    algorithm.setup(problem, termination=("n_eval", 100), seed=1)
+    algorithm.next()
+    changed = algorithm.pop.get("X") != algorithm.ask().get("X")
+    assert changed.any()
+    assert not changed.all()
+    assert (changed[:, 0] == changed[:, 1]).all()
+    assert (changed[:, 2] == changed[:, 3]).all()
+
+
+@pytest.mark.parametrize("name", sorted(SINGLE_OBJECTIVE))
+def test_what_is_for_one_objective_names_those_for_several(name):
+    with pytest.raises(UsageError, match=r"one objective and the problem has 2; use one of: .*gde3, .*nsga2, "):
+        make(name, Parabolas())
+
+
+@pytest.mark.parametrize("name", ["moead", "nsga3", "rvea"])
+def test_reference_directions_need_several_objectives(name):
+    with pytest.raises(UsageError, match="several objectives"):
+        make(name, Parabola())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("bat", {"blocks": np.zeros(4, int)}, "takes no blocks; use one of: sade"),
+        ("jade", {"n_offsprings": 8}, "takes no n_offsprings"),
+        ("jade", {"operators": "sparse"}, "takes neither operators nor scores"),
+        ("sa_shad", {}, "did you mean 'sa_shade'"),
+        ("jade", {"first": np.zeros((9, 4)), "pop_size": 8}, "9 first members"),
+        ("jade", {"first": np.full((1, 4), 2.0)}, "row 0"),
+        ("jade", {"first": np.zeros((1, 3))}, "row 0"),
+        ("pso", {"first": np.zeros((1, 3))}, "row 0"),
+    ],
+)
+def test_options_that_do_not_suit_real_numbers_are_refused(name, options, message):
+    problem = Parabola()
+    with EvaluationLog() as log, pytest.raises(UsageError, match=message):
+        run_algorithm(problem, make(name, problem, **options), n_eval=20, seed=1, log=log)
+
+
+def test_bits_take_no_first_members():
+    with pytest.raises(UsageError, match="leave out first"):
+        make("nsga2", toy_problem(), first=np.zeros((1, 12)))
 
 
 def refused(problem, algorithm, message):

@@ -10,6 +10,7 @@ from moprune.data import (
     Split,
     SplitPlan,
     TensorInputs,
+    corrupted,
     default_plan,
     divide,
     open_digits,
@@ -222,3 +223,19 @@ def test_real_tars_can_be_read():
     assert {name: len(part) for name, part in source.subsets.items()} == {"train": 244, "test": 153}
     for part in source.subsets.values():
         assert min(part.inputs[0].size) == 160
+
+
+def test_a_corrupted_source_has_each_image_as_the_corruption_makes_it():
+    images = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(6) % 2
+    source = Source(("a", "b"), {"train": Split(TensorInputs(images), labels)})
+    blurred = source.corrupted("gaussian_blur@3", seed=1).subset("train")
+    expected = corrupted(TensorInputs(images), "gaussian_blur@3")  # blur has no noise, so that no seed matters
+    assert torch.equal(blurred.labels, labels)
+    assert all(torch.equal(blurred.inputs[i], expected[i]) for i in range(6))
+    assert not torch.equal(blurred.inputs[0], images[0])
+    noisy = [source.corrupted("gaussian_noise@3", seed=seed).subset("train").inputs[0] for seed in (1, 1, 2)]
+    assert torch.equal(noisy[0], noisy[1])
+    assert not torch.equal(noisy[0], noisy[2])
+    with pytest.raises(UsageError, match="gaussian_blur"):
+        source.corrupted("gaussian_blurr@3")

@@ -40,6 +40,7 @@ def test_kinds_by_hand():
     assert select(network, ["convolutions"]) == ("conv1.weight", "conv2.weight", "conv3.weight")
     assert select(network, ["norms"]) == tuple(f"bn{i}.{kind}" for i in (1, 2, 3) for kind in ("weight", "bias"))
     assert select(network, ["head"]) == ("linear.weight", "linear.bias")
+    assert select(network, ["class_biases"]) == ("linear.bias",)
     assert select(network, ["biases"]) == ("bn1.bias", "bn2.bias", "bn3.bias", "linear.bias")
 
 

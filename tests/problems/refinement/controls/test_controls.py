@@ -47,7 +47,7 @@ def test_the_budget_is_kept(make_setting, network, budget, name):
 def test_without_members_their_controls_do_not_suit(make_setting, network):
     setting = make_setting(network, members=0)
     assert set(suitable(setting)) == {
-        "start", "gradient", "gradient_search", "swa", "fge", "logistic_regression", "snes",
+        "start", "gradient", "gradient_search", "swa", "fge", "logistic_regression", "class_balance", "snes",
     }  # fmt: skip
     with pytest.raises(UsageError, match=r"'greedy_soup' does not suit.*choose from: start, gradient"):
         points("greedy_soup", setting)

@@ -43,6 +43,15 @@ def test_running_statistics_mix_and_counters_do_not(genotype):
     assert "stem.1.num_batches_tracked" not in genotype.changed
 
 
+def test_variances_beyond_the_members_do_not_fall_below_zero(network, members):
+    shrunk = [{**members[0], "stem.1.running_var": 0.1 * network.get_buffer("stem.1.running_var")}]
+    genotype = Mixing(network, shrunk, high=3.0)
+    variance = genotype.weights(np.array([3.0]))["stem.1.running_var"]
+    assert (variance == 0).all()
+    half = genotype.weights(np.array([0.5]))["stem.1.running_var"]
+    torch.testing.assert_close(half, 0.55 * network.get_buffer("stem.1.running_var"))
+
+
 def test_each_group_has_its_own_coefficients(network, members):
     expected = {
         "stage": ["stem", "body", "fc"],
