@@ -29,7 +29,12 @@ LOSSES = ("brier", "nll", "error")
 
 
 def choose(
-    front: pd.DataFrame, images: Mapping[str, int], *, budget: float = 1.0, cost: str = "active_fraction"
+    front: pd.DataFrame,
+    images: Mapping[str, int],
+    *,
+    budget: float = 1.0,
+    cost: str = "active_fraction",
+    losses: Sequence[str] = LOSSES,
 ) -> str:
     """Returns the solution a user should take; ``test`` plays no part.
 
@@ -40,16 +45,17 @@ def choose(
 
     Args:
         front: as written to ``front.csv``.
-        images: number of images of ``search`` and ``select``.
+        images: number of images of ``search`` and ``select``: their weights.
         budget: largest cost.
         cost: the objective that counts as cost; without it in the front there is no budget.
+        losses: what counts as loss, the first that the front holds.
 
     Raises:
-        UsageError: the front holds none of :data:`LOSSES` on both splits.
+        UsageError: the front holds none of the losses on both splits.
     """
-    measured = [name for name in LOSSES if {f"{name}_search", f"{name}_select"} <= set(front)]
+    measured = [name for name in losses if {f"{name}_search", f"{name}_select"} <= set(front)]
     if not measured:
-        raise UsageError(f"no member can be chosen without one of {', '.join(LOSSES)}; report one: reported=[error]")
+        raise UsageError(f"no member can be chosen without one of {', '.join(losses)}; report one: reported=[error]")
     both = ("search", "select")
     loss = np.average([front[f"{measured[0]}_{split}"] for split in both], axis=0, weights=[images[s] for s in both])
     ranked = pd.DataFrame(

@@ -5,17 +5,15 @@ autograd, ``torch.optim.SGD`` and a ``DataLoader`` over the cached features, one
 get the same data, masks, initial weights and batches, and must come to the same logits.
 """
 
-import platform
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Sampler, TensorDataset
 
+from experiments.timing import Spread, device_name, peak, processor, seconds, spread
 from moprune.devices import resolve_device
 from moprune.errors import MopruneError, UsageError, not_one_of
 from moprune.metrics import error
@@ -27,17 +25,6 @@ from moprune.seeding import torch_generator
 MODES = ("features", "neurons")
 TOLERANCE = 1e-3
 """Largest difference of two training-set logits that counts as the same result."""
-
-_PEAK_SIZE = 2048
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Smallest, middle and largest value over the rounds."""
-
-    least: float
-    median: float
-    most: float
 
 
 @dataclass(frozen=True)
@@ -165,15 +152,15 @@ def bench_heads(
 
     tell("warming up and comparing results")
     difference = _compare(naive(), ours(shared), data)
-    _peak(place)
+    peak(place)
     operations = sum(_operations(_kept(candidate), classes, images, epochs) for candidate in masks)
     naive_rates, rates, peaks = [], [], []
     for turn in range(rounds):
         tell(f"round {turn + 1} of {rounds}")
-        naive_rates.append(naive_candidates / _seconds(naive, place))
-        before = _peak(place)
-        rates.append(candidates / _seconds(lambda: ours(masks), place))
-        peaks.append(max(before, _peak(place)))
+        naive_rates.append(naive_candidates / seconds(naive, place))
+        before = peak(place)
+        rates.append(candidates / seconds(lambda: ours(masks), place))
+        peaks.append(max(before, peak(place)))
     speeds = [operations / candidates * rate for rate in rates]
     units = sum(int(mask.sum()) for mask in (m[MODES.index(mode)] for m in masks))
     return HeadBenchmark(
@@ -192,18 +179,18 @@ def bench_heads(
         density=units / (candidates * spec.units[MODES.index(mode)]),
         naive_rate=median(naive_rates),
         rate=median(rates),
-        ratio=_spread([a / b for a, b in zip(rates, naive_rates, strict=True)]),
+        ratio=spread([a / b for a, b in zip(rates, naive_rates, strict=True)]),
         operations=operations,
         speed=median(speeds),
         peak=median(peaks),
-        peak_share=_spread([a / b for a, b in zip(speeds, peaks, strict=True)]),
+        peak_share=spread([a / b for a, b in zip(speeds, peaks, strict=True)]),
         largest_difference=difference,
         tolerance=TOLERANCE,
         threads=torch.get_num_threads(),
         torch=str(torch.__version__),
-        processor=_processor(),
+        processor=processor(),
         device=str(place),
-        device_name=torch.cuda.get_device_name(place) if place.type == "cuda" else _processor(),
+        device_name=device_name(place),
     )
 
 
@@ -333,38 +320,3 @@ def _compare(naive: Sequence[nn.Module], ours: Sequence[TrainedHead], data: Trai
         if abs(error(logits, data.labels) - error(expected, data.labels)) > close:
             raise MopruneError(f"candidate {index}: the error differs from the naive loop's")
     return largest
-
-
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    _synchronise(device)
-    begin = time.perf_counter()
-    work()
-    _synchronise(device)
-    return time.perf_counter() - begin
-
-
-def _peak(device: torch.device, repeats: int = 6) -> float:
-    """Returns operations a second of the best of some large matrix products, all threads."""
-    a, b, out = (torch.ones(_PEAK_SIZE, _PEAK_SIZE, device=device) for _ in range(3))
-    torch.mm(a, b, out=out)
-    best = min(_seconds(lambda: torch.mm(a, b, out=out), device) for _ in range(repeats))
-    return 2 * _PEAK_SIZE**3 / best
-
-
-def _synchronise(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _spread(values: Sequence[float]) -> Spread:
-    return Spread(min(values), median(values), max(values))
-
-
-def _processor() -> str:
-    # Linux leaves platform.processor() empty or at the architecture; the name people know is in cpuinfo.
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

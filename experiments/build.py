@@ -1,67 +1,44 @@
-"""From a configuration to the objects it names: the task, the network and the problem."""
+"""From a configuration to what every task is made of: the data, and the network with its preprocessing."""
 
 from collections.abc import Callable
 from typing import Any
 
-from experiments.config import DataConfig, ExperimentConfig, NetworkConfig
+from torch import Tensor, nn
+
+from experiments.config import DataConfig, NetworkConfig
 from moprune.data import Source, SplitPlan, Task, open_digits, open_folder, open_tar, open_torchvision
+from moprune.data.docstrings import open_docstrings
+from moprune.data.text import open_text, texts_of
 from moprune.errors import UsageError, not_one_of
-from moprune.networks import FeatureExtractor, Preprocess, pretrained, pretrained_digits, published
-from moprune.networks.attacks import Attack
-from moprune.population import Training
-from problems.pruning import Protocol, PruningProblem
+from moprune.networks import Preprocess, pretrained, pretrained_digits, published
+from moprune.networks.lstm import Tokens
+from moprune.networks.text import pretrained_text
 
-FeatureProgress = Callable[[str, int, int], None]
+Prepare = Callable[..., Tensor]
+"""Makes the network's input of an item: a :class:`~moprune.networks.Preprocess`, or what stands for it with texts."""
+
+EMBEDDED = ("digits", "digits10", "lstm")
+"""Networks that moprune trains itself where they are first used: on digits 0 to 4, all digits, or a task's texts."""
 
 
-def build_problem(config: ExperimentConfig, seed: int, on_features: FeatureProgress | None = None) -> PruningProblem:
-    """Returns the problem an experiment describes, for one run seed.
-
-    Args:
-        config: the experiment.
-        seed: the run seed.
-        on_features: called with (split, images done, images in all) while features are computed.
+def build_task(data: DataConfig) -> Task:
+    """Returns the task: the source's items in four splits, with OOD pools.
 
     Raises:
-        UsageError: the data, the network or the weights cannot be used; the message says why.
+        UsageError: the data cannot be used; the message says why.
     """
-    pruning = config.pruning
-    return PruningProblem(
-        build_task(config.data, published=config.profile == "paper"),
-        build_network(config.network),
-        encoding=pruning.encoding,
-        objectives=config.resolved_objectives(),
-        reported=config.resolved_reported(),
-        hidden=pruning.hidden,
-        activation=pruning.activation,
-        hidden_bias=pruning.hidden_bias,
-        training=Training(**pruning.training.model_dump()),
-        members=pruning.members,
-        readers=pruning.readers,
-        mode=pruning.mode,
-        protocol=Protocol(pruning.folds, pruning.refit),
-        attack=Attack(**config.attack.model_dump()),
-        repeats=pruning.repeats,
-        seed=seed,
-        device=config.device,
-        strategy=pruning.strategy,
-        chunk=pruning.chunk,
-        on_features=on_features,
-    )
-
-
-def build_task(data: DataConfig, *, published: bool = False) -> Task:
-    """Returns the task: the source's images in four splits, with OOD pools; or as it was published, three being one."""
     source = _open(data)
     for name in data.exclude:
         if name not in source.classes:
             raise not_one_of("data.exclude: class", name, source.classes)
     if data.exclude:
         source, _ = source.without(data.exclude)
+    if data.corrupted is not None:
+        source = source.corrupted(data.corrupted, data.split_seed)
     plan = None
     if data.splits is not None:
         plan = {split: SplitPlan(each.subset, each.share, each.limit) for split, each in data.splits}
-    task = Task.from_source(
+    return Task.from_source(
         source,
         plan=plan,
         ood_search=data.ood.search,
@@ -71,15 +48,27 @@ def build_task(data: DataConfig, *, published: bool = False) -> Task:
         seed=data.split_seed,
         name=data.name or data.path or data.source,
     )
-    return task.published() if published else task
 
 
-def build_network(network: NetworkConfig) -> FeatureExtractor:
-    """Returns the frozen network with its preprocessing."""
-    if network.arch == "digits":
-        return FeatureExtractor(pretrained_digits(), features=network.features)
-    model = pretrained(network.arch, network.weights)
-    return FeatureExtractor(model, features=network.features, preprocess=_preprocess(network))
+def build_network(network: NetworkConfig, task: Task) -> tuple[nn.Module, Prepare]:
+    """Returns the pre-trained network, frozen, and how an item becomes its input.
+
+    Args:
+        network: which.
+        task: its data, of which ``lstm`` learns the train split.
+
+    Raises:
+        UsageError: the network, its weights or its preprocessing cannot be used; the message says why.
+    """
+    if network.arch in EMBEDDED:
+        given = next((key for key in ("weights", "preprocess") if getattr(network, key) is not None), None)
+        if given is not None:
+            raise UsageError(f"network.{given}: {network.arch} is trained here and has its own; remove this key")
+        if network.arch == "lstm":
+            vocabulary = texts_of(task.train.inputs).vocabulary
+            return pretrained_text(task.train), Tokens(len(vocabulary))
+        return pretrained_digits(range(10) if network.arch == "digits10" else range(5)), Preprocess()
+    return pretrained(network.arch, network.weights), _preprocess(network)
 
 
 def _preprocess(network: NetworkConfig) -> Preprocess:
@@ -101,11 +90,15 @@ def _preprocess(network: NetworkConfig) -> Preprocess:
 def _open(data: DataConfig) -> Source:
     if data.source == "digits":
         return open_digits()
+    if data.source == "docstrings":
+        return open_docstrings()
     if data.source == "torchvision":
         if data.name is None:
             raise UsageError("data.name: name the torchvision data set, e.g. data.name=CIFAR10")
         return open_torchvision(data.name, data.root, download=data.download, mode=data.mode)
     if data.path is None:
         raise UsageError(f"data.path: give the path of the {data.source}, e.g. --set data.path=my_images")
+    if data.source == "text":
+        return open_text(data.path)
     mode = data.mode or "RGB"
     return open_tar(data.path, mode) if data.source == "tar" else open_folder(data.path, mode)

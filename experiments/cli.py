@@ -143,3 +143,37 @@ def heads(
     typer.echo(table(result))
     if json_file is not None:
         write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+
+
+@bench.command()
+def weights(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
+    weights_file: Annotated[
+        Path | None,
+        typer.Option("--weights", metavar="FILE", help="Of a CIFAR ResNet-20; else digits."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(metavar="DIR|TAR", help="Images for --weights, test/<class>/*.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="How many of --data.")] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 60,
+    candidates: Annotated[int, typer.Option(min=2, help="Trials of each case.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Weights of one network: candidates per second against the naive loop, with the same decisions."""
+    import dataclasses
+    import json
+
+    from experiments.bench_trials import cifar, digits
+    from experiments.bench_weights import bench_weights, table
+    from moprune.errors import UsageError
+    from moprune.files import write_text
+
+    if (weights_file is None) != (data is None):
+        raise UsageError("--weights and --data belong together; give both, or neither for the network of digits")
+    setting = digits() if weights_file is None or data is None else cifar(weights_file, data, images)
+    result = bench_weights(
+        setting, batch_size=batch_size, candidates=candidates, device=device,
+        progress=lambda text: typer.echo(text, err=True),
+    )  # fmt: skip
+    typer.echo(table(result))
+    if json_file is not None:
+        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")

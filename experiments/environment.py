@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
-from problems.pruning import PruningProblem
+from experiments.tasks import TaskKind
+from moprune.devices import resolve_device
+from moprune.problem import SearchProblem
 
 _PACKAGES = (
     "moprune",
@@ -22,9 +24,9 @@ _PACKAGES = (
 )
 
 
-def environment(problem: PruningProblem, seeds: tuple[int, ...]) -> dict[str, Any]:
+def environment(kind: TaskKind, problem: SearchProblem) -> dict[str, Any]:
     """Returns versions, machine, device, seeds, and the digests of data and network, JSON-ready."""
-    device = problem.device
+    device = resolve_device(kind.config.device)
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
@@ -32,9 +34,9 @@ def environment(problem: PruningProblem, seeds: tuple[int, ...]) -> dict[str, An
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "seeds": list(seeds),
-        "images": problem.task.sizes(),
-        "digests": {"data": problem.task.digest(), "network": problem.extractor.digest()},
+        "seeds": list(kind.config.seeds),
+        "images": kind.images(problem),
+        "digests": kind.digests(problem),
     }
 
 

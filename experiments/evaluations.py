@@ -3,19 +3,13 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.consensus import STAGE as CONSENSUS
 from analysis.fronts import SPLITS
-from experiments.finished import FinishedRun
-from moprune.errors import MopruneError
-from moprune.networks.heads import HeadSpec
+from experiments.finished import STAGES, FinishedRun
+from moprune.errors import MopruneError, UsageError
 from moprune.problem import Genomes, Outcomes, SearchProblem
 from moprune.search import Run
-from problems.pruning.encodings import Encoding
-
-STAGES = ("search", CONSENSUS, "random")
 
 
 def evaluations(run: FinishedRun) -> pd.DataFrame:
@@ -23,9 +17,10 @@ def evaluations(run: FinishedRun) -> pd.DataFrame:
 
     Columns: ``solution``, ``seed``, ``stage`` (``search``, ``consensus`` or ``random``), ``profile`` (``paper``:
     members were selected on the test, so that its figures are optimistic), ``generation`` (from 0), ``seconds`` (its
-    share of the batch), each objective as ``<objective>_search`` in natural units, ``bits_on``, ``share_on`` and
-    ``share_on_<layer>`` for each layer the genome covers (in [0, 1]), ``on_front`` (of its seed and stage), and for
-    those on it ``<objective>_select`` and ``<objective>_test``, else NaN; likewise what is reported beside the
+    share of the batch), each objective as ``<objective>_search`` in natural units, what the task says of genomes (of
+    masks ``bits_on``, ``share_on`` and ``share_on_<layer>`` for each layer they cover, in [0, 1]; of weights
+    ``distance`` from the start, see :meth:`experiments.tasks.TaskKind.columns`), ``on_front`` (of its seed and stage),
+    and for those on it ``<objective>_select`` and ``<objective>_test``, else NaN; likewise what is reported beside the
     objectives, on all three splits.
     """
     problem = _Recorded(run)
@@ -33,13 +28,13 @@ def evaluations(run: FinishedRun) -> pd.DataFrame:
     for seed in run.seeds:
         for stage in STAGES:
             recorded = Run(problem, run.log, seed, stage)
-            history, genomes = recorded.history(), recorded.genomes()
+            history = recorded.history()
             if not len(history):
                 continue
             history.insert(1, "seed", seed)
             history.insert(2, "stage", stage)
             history.insert(3, "profile", run.result.summary["profile"])
-            tables.append(pd.concat([history, _summaries(genomes, problem.encoding)], axis=1))
+            tables.append(pd.concat([history, _columns(run, recorded)], axis=1))
     table = pd.concat(tables, ignore_index=True)
     assessed = pd.concat([run.result.front, run.result.controls], ignore_index=True)
     later = [f"{o.name}_{split}" for o in problem.objectives for split in SPLITS[1:]]
@@ -48,39 +43,24 @@ def evaluations(run: FinishedRun) -> pd.DataFrame:
     return table.merge(assessed[["solution", *later]], on="solution", how="left", validate="1:1")
 
 
-def layer_names(encoding: Encoding) -> list[str]:
-    """Returns a name for each layer a genome covers: ``features``, ``hidden_1``, or ``connections_1`` into it."""
-    if encoding.edges:
-        return [f"connections_{layer}" for layer in encoding.layers]
-    return ["features" if layer == 0 else f"hidden_{layer}" for layer in encoding.layers]
-
-
-def _summaries(genomes: Genomes, encoding: Encoding) -> pd.DataFrame:
-    parts = np.split(genomes, np.cumsum(encoding.widths)[:-1], axis=1)
-    return pd.DataFrame(
-        {
-            "bits_on": genomes.sum(axis=1),
-            "share_on": genomes.mean(axis=1),
-            **{f"share_on_{n}": part.mean(axis=1) for n, part in zip(layer_names(encoding), parts, strict=True)},
-        }
-    )
+def _columns(run: FinishedRun, recorded: Run) -> pd.DataFrame:
+    """Returns what the task says of each genome; nothing where they were too long to be logged."""
+    try:
+        genomes = recorded.genomes()
+    except UsageError:
+        return pd.DataFrame()
+    return run.kind.columns(genomes, recorded.problem.fingerprint())
 
 
 class _Recorded(SearchProblem):
-    """A run's problem as far as its log tells: objectives and encoding. It scores nothing."""
+    """A run's problem as far as its log tells: its objectives. It scores nothing."""
 
     def __init__(self, run: FinishedRun) -> None:
         fingerprint = run.log.meta("fingerprint")
         if fingerprint is None:
             raise MopruneError(f"{run.result.folder.log} holds no run")
         self._fingerprint: dict[str, Any] = fingerprint["problem"]
-        head = self._fingerprint["head"]
-        spec = HeadSpec(**{**head, "hidden": tuple(head["hidden"])})
-        self.encoding = Encoding(spec, tuple(self._fingerprint["layers"]), self._fingerprint["edges"])
-        super().__init__(
-            n_var=self.encoding.length, boolean=True,
-            objectives=run.result.objectives, reported=run.result.reported,
-        )  # fmt: skip
+        super().__init__(n_var=1, boolean=False, objectives=run.result.objectives, reported=run.result.reported)
 
     def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:  # noqa: ARG002
         """Raises: the data and the network are not here."""

@@ -14,18 +14,12 @@ import torch
 from analysis.fronts import OPTIMISTIC
 from experiments.evaluations import evaluations
 from experiments.finished import FinishedRun
+from moprune.errors import UsageError
 from moprune.files import replacing, write_text
-from moprune.networks.assembly import with_head
 from moprune.networks.costs import flops, parameters
 from moprune.networks.exported import FORMATS
-from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
-from moprune.networks.saved import describe, load_network, save_network, write_description
-from moprune.networks.slimming import slim
+from moprune.networks.saved import save_network, write_description
 from moprune.optional import require
-from problems.pruning import PruningProblem
-
-_IMAGES = 8
-"""Training images by which a network that was written is compared with the one that was scored."""
 
 
 def write_csv(run: FinishedRun, path: Path) -> None:
@@ -49,8 +43,9 @@ def write_optuna(run: FinishedRun, path: Path) -> list[str]:
     """Writes a study for each seed and stage to one Optuna journal file; returns their names.
 
     ``optuna-dashboard FILE`` opens it. A trial is an evaluation: its values are the objectives in natural units, its
-    parameters the shares of units that are on (thousands of bits are nothing to look at), its attributes the solution,
-    seed, stage, generation and, for front members, their objectives on select and test.
+    parameters what the task says of genomes (of masks the shares of units that are on: thousands of bits are nothing to
+    look at), its attributes the solution, seed, stage, generation and, for front members, their objectives on select
+    and test.
 
     Raises:
         UsageError: optuna is not installed.
@@ -66,16 +61,15 @@ def write_optuna(run: FinishedRun, path: Path) -> list[str]:
             names.append(f"{run.result.folder.path.resolve().name}: {stage}, seed {seed}")
             study = optuna.create_study(study_name=names[-1], storage=storage, directions=directions)
             study.set_metric_names(list(objectives))
-            study.add_trials(_trials(optuna, rows, list(objectives)))
+            study.add_trials(_trials(optuna, rows, list(objectives), run.kind.shown))
     return names
 
 
-def _trials(optuna: Any, rows: pd.DataFrame, objectives: list[str]) -> list[Any]:
-    layers = [name for name in rows.columns if name.startswith("share_on_")]
-    shares = ["share_on", *(layers if len(layers) > 1 else [])]
+def _trials(optuna: Any, rows: pd.DataFrame, objectives: list[str], shown: str) -> list[Any]:
+    shares = _parameters(rows, shown)
     values = {f"{name}_search" for name in objectives}
-    attributes = [name for name in rows.columns if name not in values and not name.startswith("share_on")]
-    distributions = dict.fromkeys(shares, optuna.distributions.FloatDistribution(0.0, 1.0))
+    attributes = [name for name in rows.columns if name not in values and not name.startswith(shown)]
+    distributions = {name: optuna.distributions.FloatDistribution(0.0, max(1.0, rows[name].max())) for name in shares}
     return [
         optuna.trial.create_trial(
             values=[row[f"{name}_search"] for name in objectives],
@@ -85,6 +79,12 @@ def _trials(optuna: Any, rows: pd.DataFrame, objectives: list[str]) -> list[Any]
         )
         for row in rows.to_dict("records")
     ]
+
+
+def _parameters(rows: pd.DataFrame, shown: str) -> list[str]:
+    """Returns the columns to be shown as parameters; of one layer alone, its share is that of the whole."""
+    parts = [name for name in rows.columns if name.startswith(f"{shown}_")]
+    return [*([shown] if shown in rows else []), *(parts if len(parts) > 1 else [])]
 
 
 @contextmanager
@@ -104,9 +104,9 @@ class ExportedNetwork:
 
     Attributes:
         files: the network, then its description.
-        costs: name -> (as written, unpruned); parameters, and FLOPs an image.
+        costs: name -> (as written, before the search); parameters, and FLOPs an image.
         difference: the largest difference between the logits of the file, as it was read back, and those of the
-            pruned network that the search scored, on training images.
+            network that the search scored, on training images.
         magnitude: the largest of these logits.
     """
 
@@ -125,11 +125,11 @@ class ExportedNetwork:
 
 
 def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> ExportedNetwork:
-    """Trains a solution again and writes its slimmed network, backbone included, with a description beside it.
+    """Makes a solution's network again and writes it whole, with a description beside it.
 
-    The JSON file says what goes in and comes out, how images are prepared, what the head looks like and what the
-    solution scored. :func:`moprune.networks.saved.load_network` reads a state dict again; the other formats run without
-    moprune.
+    The JSON file says what goes in and comes out, how items are prepared, and what the solution scored; of a pruned
+    network, which is slimmed, also what its head looks like (:func:`moprune.networks.saved.load_network` reads a state
+    dict again). The other formats run without moprune.
 
     Args:
         run: the finished run.
@@ -144,34 +144,21 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
         require(package, form)
     (genome,) = run.genomes([solution])
     notes = _notes(run, solution)
-    problem = run.problem(notes["seed"])
-    assert isinstance(problem, PruningProblem)
-    scored, inputs = problem.network(genome), problem.task.train.inputs
-    images = torch.stack([problem.extractor.preprocess(inputs[i]) for i in range(min(_IMAGES, len(inputs)))])
-    slimmed = slim(scored, images)
-    masks = problem.encoding.masks(genome)
-    description = describe(
-        problem.extractor, problem.spec, kept=masks[0].nonzero()[:, 0].tolist(),
-        widths=[int(mask.sum()) for mask in masks], example=images, classes=problem.task.classes, notes=notes,
-    )  # fmt: skip
+    made = run.kind.deliverable(run.problem(notes["seed"]), genome, notes)
     if form in FORMATS:
-        FORMATS[form].write(slimmed, images, path)
-        files, again = [path, write_description(description, path)], FORMATS[form].read(path)
+        if made.images.ndim != 4:
+            raise UsageError(f"--format {form} is for networks of images, and this one reads texts; use state-dict")
+        FORMATS[form].write(made.network, made.images, path)
+        files, again = [path, write_description(made.description, path)], FORMATS[form].read(path)
     else:
-        files = save_network(slimmed, path, description)
-        again = load_network(path, problem.extractor.network)
+        files = save_network(made.network, path, made.description)
+        again = made.load(path)
     with torch.no_grad():
-        expected, found = scored(images), again(images)
-    unpruned = with_head(problem.extractor, _unpruned_head(problem.spec).module())
-    costs = {
-        "parameters": (parameters(slimmed), parameters(unpruned)),
-        "FLOPs an image": (flops(slimmed, images), flops(unpruned, images)),
-    }
+        expected, found = made.scored(made.images), again(made.images)
+    costs = {"parameters": (parameters(made.network), parameters(made.before))}
+    if made.images.ndim == 4:
+        costs["FLOPs an image"] = flops(made.network, made.images), flops(made.before, made.images)
     return ExportedNetwork(files, costs, float((found - expected).abs().max()), float(expected.abs().max()))
-
-
-def _unpruned_head(spec: HeadSpec) -> TrainedHead:
-    return TrainedHead.of(spec, spec.all_on(), initial_weights(spec, seed=0), epochs=0)
 
 
 def _notes(run: FinishedRun, solution: str) -> dict[str, Any]:

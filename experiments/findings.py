@@ -15,8 +15,9 @@ def findings(result: Result) -> list[str]:
     names = [o.name for o in result.measures]
     seeds = list(summary["seeds"].values())
     sentences = [f"Mind that {OPTIMISTIC}."] if result.optimistic else []
-    if {"error", "active_fraction"} <= set(names):
-        sentences.append(_choice_sentence(seeds, names, summary["images"]["test"], result.baselines))
+    items = summary.get("items", "images")
+    if "error" in names:
+        sentences.append(_choice_sentence(seeds, names, summary["images"]["test"], items, result.baselines))
     fronts = [name for name in seeds[0]["hypervolume"] if name not in result.baselines]
     volumes = [float(np.mean([seed["hypervolume"][name]["test"] for seed in seeds])) for name in fronts]
     compared = ", ".join(f"{_front_of(name)} {v:.3f}" for name, v in zip(fronts, volumes, strict=True))
@@ -24,31 +25,55 @@ def findings(result: Result) -> list[str]:
     opened = _times(summary["test_opened"])
     where = "on the test split itself" if result.optimistic else f"without the test split, which was opened {opened}"
     sentences.append(f"Members were found and chosen {where}. {_seeds_note(len(seeds))}")
-    return sentences
+    if "forward_images" in seeds[0]:
+        sentences.append(_cost_sentence([seed["forward_images"] for seed in seeds], items))
+    return [*sentences, *summary.get("notes", [])]
 
 
-def _choice_sentence(seeds: list[dict[str, Any]], names: Sequence[str], images: int, baselines: set[str]) -> str:
+def _choice_sentence(
+    seeds: list[dict[str, Any]], names: Sequence[str], images: int, items: str, baselines: set[str]
+) -> str:
     def mean(who: str, objective: str) -> float:
         return float(np.mean([seed["test"][who][objective] for seed in seeds]))
 
     ours = mean("search", "error")
-    text = (
-        f"The chosen member keeps {mean('search', 'active_fraction'):.0%} of the units and errs on {ours:.1%} of the "
-        f"{images} test images"
-    )
+    masks = "active_fraction" in names
+    kept = f"keeps {mean('search', 'active_fraction'):.0%} of the units and " if masks else ""
+    text = f"The chosen member {kept}errs on {ours:.1%} of the {images} test {items}"
     groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
     controls = [name for name in seeds[0]["test"] if name != "search"]
     for who in controls:
         theirs = mean(who, "error")
-        kept = "" if who in baselines else f" with {mean(who, 'active_fraction'):.0%} of the units"
+        kept = "" if who in baselines or not masks else f" with {mean(who, 'active_fraction'):.0%} of the units"
         groups[_verdict(ours, theirs, images)].append(f"{_called(who)} ({theirs:.1%}{kept})")
     for verdict, told in groups.items():
         if told:
-            text += f"; {verdict} {_listed(told)}"
+            text += f"; {verdict.format(items)} {_listed(told)}"
     if "ood_auroc" in names:
         text += f". Its OOD AUROC on pools the search never saw is {mean('search', 'ood_auroc'):.3f}"
         text += _against({_called(who): mean(who, "ood_auroc") for who in controls})
+    for name in () if masks else [each for each in names if each in _TOLD]:
+        text += f". Its {_TOLD[name]} is {mean('search', name):.3f}"
+        text += _against({_called(who): mean(who, name) for who in controls})
     return text + "."
+
+
+# Beside the error and what the mean over images hides.
+_TOLD: Mapping[str, str] = {
+    "nll": "loss (NLL)",
+    "brier": "Brier score",
+    "ece": "calibration error",
+    "macro_error": "mean error of the classes",
+    "worst_class_error": "error of the worst class",
+    "corruption_error": "error on corrupted images",
+}
+
+
+def _cost_sentence(spent: Sequence[Mapping[str, int]], items: str) -> str:
+    """Returns what search and controls cost, each that cost anything."""
+    means = {who: float(np.mean([each[who] for each in spent])) for who in spent[0]}
+    told = ", ".join(f"{who} {count:,.0f}" for who, count in means.items() if count)
+    return f"Forward passes of single {items}, a training step counted as three: {told}."
 
 
 def _against(values: Mapping[str, float]) -> str:
@@ -62,7 +87,7 @@ def _against(values: Mapping[str, float]) -> str:
 _VERDICTS = (
     "that is fewer errors than",
     "that is more errors than",
-    "so many images show no difference from",
+    "so many {} show no difference from",
 )
 
 
@@ -78,7 +103,16 @@ def _listed(parts: Sequence[str]) -> str:
 
 
 def _called(name: str) -> str:
-    return {"unpruned": "the unpruned head", "random masks": "the best of as many random masks"}.get(name, name)
+    return {
+        "unpruned": "the unpruned head",
+        "random masks": "the best of as many random masks",
+        "start": "the start",
+        "best member": "the best member",
+        "uniform soup": "the uniform soup",
+        "greedy soup": "the greedy soup",
+        "learned soup": "the learned soup",
+        "ensemble": "the ensemble of members",
+    }.get(name, name)
 
 
 def _front_of(name: str) -> str:

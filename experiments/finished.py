@@ -8,14 +8,17 @@ import numpy as np
 
 from analysis.consensus import STAGE as CONSENSUS
 from analysis.members import Members, predict
-from experiments.build import FeatureProgress, build_problem
 from experiments.result import Result, load_result
 from experiments.run_folder import open_finished
+from experiments.tasks import Working
+from experiments.tasks.kind import quietly
 from moprune.errors import UsageError
 from moprune.log import EvaluationLog
 from moprune.problem import Genomes, SearchProblem
 from moprune.search import Run
-from problems.pruning import PruningProblem
+
+STAGES = ("search", CONSENSUS, "random")
+"""The stages that a log may hold."""
 
 
 class FinishedRun:
@@ -27,14 +30,14 @@ class FinishedRun:
     Args:
         result: its tables and summary.
         log: its evaluation log, opened to be read.
-        on_features: told of features that have to be computed again.
+        working: told of what has to be computed again, features for one.
     """
 
-    def __init__(self, result: Result, log: EvaluationLog, on_features: FeatureProgress | None = None) -> None:
+    def __init__(self, result: Result, log: EvaluationLog, working: Working = quietly) -> None:
         self.result = result
+        self.kind = result.kind
         self.log = log
-        self._on_features = on_features
-        self._problem: PruningProblem | None = None
+        self._working = working
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -43,9 +46,7 @@ class FinishedRun:
 
     def problem(self, seed: int | None = None) -> SearchProblem:
         """Returns the problem of a run seed, by default the first."""
-        if self._problem is None:
-            self._problem = build_problem(self.result.config, self.seeds[0], self._on_features)
-        return self._problem.reseeded(self.seeds[0] if seed is None else seed)
+        return self.kind.problem(self.seeds[0] if seed is None else seed, self._working)
 
     def search(self, seed: int, stage: str = "search") -> Run:
         """Returns the search (or the control of that stage) of a seed, with its history and genomes."""
@@ -57,16 +58,15 @@ class FinishedRun:
         Raises:
             UsageError: an id that this run does not have.
         """
+        places = {_prefix(seed, stage): (seed, stage) for seed in self.seeds for stage in STAGES}
         runs: dict[str, Run] = {}
-        for seed in self.seeds:
-            for stage in ("search", CONSENSUS, "random"):
-                run = self.search(seed, stage)
-                runs[run.prefix] = run
         genomes: list[Genomes] = []
         for solution in solutions:
             prefix = solution[: solution.rfind("-") + 1]
+            if prefix not in places:
+                raise UsageError(f"no solution {solution!r} in this run (ids begin with {', '.join(sorted(places))})")
             if prefix not in runs:
-                raise UsageError(f"no solution {solution!r} in this run (ids begin with {', '.join(sorted(runs))})")
+                runs[prefix] = self.search(*places[prefix])
             genomes.append(runs[prefix].genome(solution))
         stacked: Genomes = np.stack(genomes)
         return stacked
@@ -78,13 +78,18 @@ class FinishedRun:
         return predict(self.problem(seed), solutions, self.genomes(solutions), splits)
 
 
+def _prefix(seed: int, stage: str) -> str:
+    """Returns what :attr:`moprune.search.Run.prefix` is, without the problem."""
+    return f"{'' if stage == 'search' else stage[0]}{seed}-"
+
+
 def seed_of(solution: str) -> int:
     """Returns the run seed of a solution id, such as ``1-17``, ``c1-0`` or ``r1-3`` (see :attr:`Run.prefix`)."""
     return int(solution[: solution.rfind("-")].lstrip("cr"))
 
 
 @contextmanager
-def opened(path: Path, on_features: FeatureProgress | None = None) -> Iterator[FinishedRun]:
+def opened(path: Path, working: Working = quietly) -> Iterator[FinishedRun]:
     """Opens the run in a folder and closes it again.
 
     Raises:
@@ -92,4 +97,4 @@ def opened(path: Path, on_features: FeatureProgress | None = None) -> Iterator[F
     """
     result = load_result(open_finished(path))
     with EvaluationLog(result.folder.log, read_only=True) as log:
-        yield FinishedRun(result, log, on_features)
+        yield FinishedRun(result, log, working)

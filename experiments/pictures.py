@@ -13,9 +13,6 @@ from experiments.result import Result
 from moprune.errors import not_one_of
 from moprune.log import EvaluationLog
 
-STAGES = MappingProxyType({"search": "search", "random masks": "random"})
-"""Stages of the log by the name of their source."""
-
 AT_THE_END = ("front", "search_to_test", "hypervolume")
 """The kinds drawn when a run ends."""
 
@@ -51,7 +48,7 @@ def progress(result: Result) -> dict[str, list[pd.DataFrame]]:
     """Returns the :func:`analysis.histories.progress` of each seed by source, read from the run's log."""
     found = {}
     with EvaluationLog(result.folder.log, read_only=True) as log:
-        for source, stage in STAGES.items():
+        for source, stage in {"search": "search", result.kind.random: "random"}.items():
             logged = [histories.read(log, stage, seed, result.objectives) for seed in result.config.seeds]
             if all(len(history) for history in logged):
                 found[source] = [histories.progress(history, result.objectives) for history in logged]

@@ -1,4 +1,4 @@
-"""What an experiment file leaves out, by its profile: as published, or as a user should do it."""
+"""What an experiment file leaves out, by its task and profile: as published, or as a user should do it."""
 
 import copy
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 Values = Mapping[str, Any]
 
-_PAPER: Values = MappingProxyType(
+_PRUNING_PAPER: Values = MappingProxyType(
     {
         "pruning": {
             "members": 1,
@@ -29,7 +29,7 @@ _PAPER: Values = MappingProxyType(
         "search": {"algorithm": "nsga2_published", "pop_size": 30, "n_eval": 200},
     }
 )
-_SOUND: Values = MappingProxyType(
+_PRUNING: Values = MappingProxyType(
     {
         "pruning": {"members": 8, "mode": "short", "folds": 4, "refit": True, "training": {"epochs": 30}},
         "objectives": ["brier", "active_fraction", {"name": "ood_auroc", "detector": "knn_features"}],
@@ -37,33 +37,101 @@ _SOUND: Values = MappingProxyType(
         "search": {"algorithm": "nsga2", "pop_size": 40, "n_eval": 400},
     }
 )
+_REFINEMENT: Values = MappingProxyType(
+    {
+        "refinement": {"genome": "mixing", "per": "layer", "members": {"count": 5, "epochs": 3}},
+        "objectives": ["nll"],
+        "reported": ["error"],
+        "search": {"algorithm": "shade", "pop_size": 10, "n_eval": 200},
+        "controls": ["start", "best_member", "uniform_soup", "greedy_soup", "ensemble", "gradient", "random"],
+    }
+)
+# Stage D of the released code, see problems.refinement: ten fine-tunings of one checkpoint at small rates; convolutions
+# and normalisation evolve without bounds, by the loss on subsets drawn anew, with statistics re-estimated.
+_SA_SHADE: Values = MappingProxyType(
+    {
+        "refinement": {
+            "publication": "sa_shade",
+            "genome": "weights",
+            "parameters": ["convolutions", "norms"],
+            "members": {"count": 10, "epochs": 3, "base_rate": 1e-3},
+            "reestimate": True,
+            "images_a_subset": 1024,
+        },
+        "objectives": ["nll"],
+        "reported": ["error"],
+        "search": {"algorithm": "sa_shade_faithful", "pop_size": 10, "n_eval": 200},
+        "controls": ["start", "best_member", "uniform_soup", "ensemble"],
+    }
+)
+# The official code's defaults: one layer's weights in a box of 0.01 around them, ten agents for 15 iterations.
+_METAHEURISTICS: Values = MappingProxyType(
+    {
+        "refinement": {"publication": "metaheuristics", "genome": "weights", "parameters": ["head"], "delta": 0.01},
+        "objectives": ["error"],
+        "reported": ["macro_error"],
+        "search": {"algorithm": "pso", "pop_size": 10, "n_eval": 160},
+        "controls": ["start", "random"],
+    }
+)
 
-PROFILES: Mapping[str, Values] = MappingProxyType({"sound": _SOUND, "paper": _PAPER})
+PROFILES: Mapping[str, Mapping[str, Values]] = MappingProxyType(
+    {
+        "pruning": MappingProxyType({"sound": _PRUNING, "paper": _PRUNING_PAPER}),
+        "refinement": MappingProxyType({"sound": _REFINEMENT, "paper": _SA_SHADE}),
+    }
+)
+"""By task and profile, what is left out of a file."""
 
 
 def completed(given: dict[str, Any]) -> dict[str, Any]:
     """Returns an experiment's values with what its profile says of the keys it leaves out.
 
-    A group of keys is completed key by key; a list is taken as it is given. An unknown profile changes nothing: whoever
-    checks the values says so.
+    A group of keys is completed key by key; a list is taken as it is given. An unknown task or profile changes nothing:
+    whoever checks the values says so.
     """
-    profile = PROFILES.get(str(given.get("profile", "sound")))
-    return given if profile is None else _under(_fitting(profile, given), given)
+    task = str(given.get("task", "pruning"))
+    profile = PROFILES.get(task, {}).get(str(given.get("profile", "sound")))
+    if profile is None:
+        return given
+    fitting = _pruned if task == "pruning" else _refined
+    return _under(_searched(fitting(profile, given), given), given)
 
 
-def _fitting(profile: Values, given: dict[str, Any]) -> Values:
-    """Returns the profile for what is given: plain heads for connections, no objective reported twice."""
-    fitted = dict(profile)
+def _pruned(profile: Values, given: dict[str, Any]) -> Values:
+    """Returns the profile for what is given: plain heads for connections."""
     pruning = given.get("pruning")
     if isinstance(pruning, dict) and _plain(pruning):
-        fitted["pruning"] = {**profile["pruning"], "members": 1}
+        return {**profile, "pruning": {**profile["pruning"], "members": 1}}
+    return profile
+
+
+def _refined(profile: Values, given: dict[str, Any]) -> Values:
+    """Returns the profile of the publication, without what it says of another genome than the one given."""
+    refinement = given.get("refinement")
+    if not isinstance(refinement, dict):
+        return profile
+    if profile is _SA_SHADE and refinement.get("publication") == "metaheuristics":
+        profile = _METAHEURISTICS
+    said = profile["refinement"]
+    if refinement.get("genome", said["genome"]) == said["genome"]:
+        return profile
+    kept = {name: value for name, value in said.items() if name in ("members", "publication")}
+    return {**profile, "refinement": kept}
+
+
+def _searched(profile: Values, given: dict[str, Any]) -> Values:
+    """Returns the profile without what it reports of an objective, or says of another algorithm, than those given."""
+    fitted = dict(profile)
     objectives = given.get("objectives", profile["objectives"])
     if isinstance(objectives, list | tuple):
         names = [each.get("name") if isinstance(each, dict) else each for each in objectives]
         fitted["reported"] = [each for each in profile["reported"] if each not in names]
     search = given.get("search")
     if isinstance(search, dict) and search.get("algorithm") is not None:
-        fitted["search"] = {name: value for name, value in profile["search"].items() if name == "n_eval"}
+        # What pruning's algorithms need for a population they say themselves; agents of refinement are as many for all.
+        own = ("algorithm", "pop_size") if "pruning" in profile else ("algorithm",)
+        fitted["search"] = {name: value for name, value in profile["search"].items() if name not in own}
     return fitted
 
 

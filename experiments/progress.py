@@ -52,10 +52,6 @@ class LiveProgress:
         """Ends the live display; what was shown stays."""
         self._live.stop()
 
-    def features(self, split: str, done: int, total: int) -> None:
-        """Shows that features of a split are being computed."""
-        self._show(f"features of {split}", done, total, "images")
-
     def generation(self, progress: Generation) -> None:
         """Shows a generation of a search or control."""
         best = ", ".join(f"{name} {value:.3g}" for name, value in progress.best.items())
@@ -70,12 +66,12 @@ class LiveProgress:
         )
 
     def working(self, what: str, done: int, total: int, unit: str) -> None:
-        """Shows how far some other work is."""
+        """Shows how far some other work is: features, members."""
         self._show(what, done, total, unit)
 
     def assessing(self, what: str) -> None:
-        """Shows that front members are being retrained and scored on every split."""
-        self._speak(f"retraining the fronts and scoring them on every split, {what}")
+        """Shows that front members and controls are being made and scored on every split."""
+        self._speak(f"making the fronts and controls, and scoring them on every split, {what}")
 
     def _show(self, name: str, done: int, total: int, unit: str, note: str = "") -> None:
         if self._console.is_terminal:

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from experiments.config import ExperimentConfig, SplitsConfig
+from experiments.config.experiment import TASKS
 from experiments.profiles import PROFILES
 
 
@@ -44,10 +45,23 @@ def _default(field: FieldInfo) -> str:
 
 
 def _by_profile(key: str, default: str) -> str:
-    """Returns a key's default, and that of the profile ``paper`` where it is another."""
-    found = {profile: _at(values, key) for profile, values in PROFILES.items()}
-    sound, paper = (default if found[name] is None else _shown(found[name]) for name in ("sound", "paper"))
-    return sound if sound == paper else f"{sound} (paper: {paper})"
+    """Returns a key's default, and those of the other profile and of the other tasks where they are others."""
+    section = key.partition(".")[0]
+    owners = [task for task, keys in TASKS.items() if section in keys] or list(TASKS)
+    said: dict[str, str] = {}
+    for task in owners:
+        sound, paper = (_or_default(_at(PROFILES[task][profile], key), default) for profile in ("sound", "paper"))
+        who = "" if task == owners[0] else task
+        if not said or sound != next(iter(said.values())):
+            said[who] = sound
+        if paper != sound:
+            said[f"{who}, paper".lstrip(", ")] = paper
+    first, *others = said
+    return said[first] + (f" ({'; '.join(f'{who}: {said[who]}' for who in others)})" if others else "")
+
+
+def _or_default(value: Any, default: str) -> str:
+    return default if value is None else _shown(value)
 
 
 def _at(values: Any, key: str) -> Any:

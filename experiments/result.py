@@ -8,8 +8,8 @@ import pandas as pd
 
 from analysis.indicators import baselines
 from experiments.config import ExperimentConfig
-from experiments.controls import RANDOM
 from experiments.run_folder import RunFolder
+from experiments.tasks import TaskKind, task_kind
 from moprune.errors import MopruneError
 from moprune.objectives import Objective, resolve
 
@@ -33,6 +33,11 @@ class Result:
     summary: Mapping[str, Any]
 
     @property
+    def kind(self) -> TaskKind:
+        """The run as its kind of task sees it."""
+        return task_kind(self.config)
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives, with the spans that counts (units, parameters) had in the problem."""
         return resolve(self.config.resolved_objectives(), _largest(self.summary["objectives"]))
@@ -50,13 +55,13 @@ class Result:
 
     @property
     def baselines(self) -> set[str]:
-        """The controls of one point a seed, which span no front; random masks are a search of their own."""
-        return baselines(self.controls) - {RANDOM}
+        """The controls of one point a seed, which span no front; random candidates are a search of their own."""
+        return baselines(self.controls) - {self.kind.random}
 
     @property
     def optimistic(self) -> bool:
-        """Whether members were selected on the test split, as the published method did."""
-        return bool(self.summary["profile"] == "paper")
+        """Whether members were selected on the test split, as a published method did."""
+        return self.kind.optimistic
 
 
 def _largest(described: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:

@@ -5,38 +5,31 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
-from pymoo.core.algorithm import Algorithm
 
-from analysis.consensus import STAGE as CONSENSUS
-from analysis.consensus import consensus_run
-from analysis.fronts import LOSSES, SPLITS, choose, front_hypervolume
-from experiments.build import build_problem
+from analysis.fronts import SPLITS, front_hypervolume
 from experiments.config import ExperimentConfig
 from experiments.controls import assess_controls
 from experiments.environment import environment
 from experiments.pictures import draw
 from experiments.result import Result, load_result
 from experiments.run_folder import RunFolder
-from moprune.algorithms import WITH_OPERATORS, RandomSearch, make
+from experiments.tasks import TaskKind, task_kind
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective
 from moprune.search import Progress, Run, search
-from problems.pruning import PruningProblem
-from problems.pruning.controls import geometric_sizes
-from problems.pruning.rankings import Scores
 
 
 class Watcher(Protocol):
     """Is told how a run goes on."""
 
-    def features(self, split: str, done: int, total: int) -> None:
-        """Features of a split are being computed."""
+    def working(self, what: str, done: int, total: int, unit: str) -> None:
+        """The problem is being prepared: features, members."""
 
     def generation(self, progress: Progress) -> None:
         """A generation was evaluated."""
 
     def assessing(self, what: str) -> None:
-        """The last, unlogged part of the work: retraining and scoring front members."""
+        """The last, unlogged part of the work: scoring front members and controls on every split."""
 
 
 def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Result:
@@ -50,20 +43,22 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     folder.check(config)
     if folder.finished:
         return load_result(folder)
-    problem = build_problem(config, config.seeds[0], watcher.features)
+    kind = task_kind(config)
+    problem = kind.problem(config.seeds[0], watcher.working)
+    kind.check(problem)
     folder.claim(config)
     with EvaluationLog(folder.log) as log:
         log.claim({"config": config.model_dump(mode="json"), "problem": problem.fingerprint()})
-        folder.write_json("environment.json", environment(problem, config.seeds))
-        runs = {seed: _search_seed(config, problem.reseeded(seed), log, watcher) for seed in config.seeds}
+        folder.write_json("environment.json", environment(kind, problem))
+        runs = {seed: _search_seed(kind, seed, log, watcher) for seed in config.seeds}
         log.set_meta("test_opened", (log.meta("test_opened") or 0) + 1)
         fronts, controls = [], []
         for seed, stages in runs.items():
             watcher.assessing(f"seed {seed}")
             fronts.append(_assessed(stages))
-            controls.append(assess_controls(config.controls, problem.reseeded(seed), stages.get("random")))
+            controls.append(assess_controls(kind, stages))
         front, control = pd.concat(fronts, ignore_index=True), pd.concat(controls, ignore_index=True)
-        summary = _summary(config, problem, front, control, log)
+        summary = _summary(kind, runs, front, control)
     folder.write_table("front.csv", front)
     folder.write_table("controls.csv", control)
     result = Result(folder, config, front, control, summary)
@@ -72,123 +67,107 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     return result
 
 
-def _search_seed(
-    config: ExperimentConfig, problem: PruningProblem, log: EvaluationLog, watcher: Watcher
-) -> dict[str, Run]:
-    settings = config.search
-    algorithm = _algorithm(config, problem)
-    runs = {
-        "search": search(
-            problem, algorithm, n_eval=settings.n_eval, seed=problem.seed, log=log, observe=watcher.generation
-        )
-    }
-    if agrees(config):
-        runs[CONSENSUS] = consensus_run(runs["search"], consensus_sizes(config, problem), _scores(config, problem))
-    if "random" in config.controls:
-        # As many as the search has asked for in the end, its last generation completed.
-        runs["random"] = search(
-            problem, RandomSearch(batch=settings.pop_size or 50), n_eval=log.count("search", problem.seed),
-            seed=problem.seed, log=log, stage="random", observe=watcher.generation,
-        )  # fmt: skip
-    return runs
-
-
-def _algorithm(config: ExperimentConfig, problem: PruningProblem) -> Algorithm:
-    """Returns the algorithm; in the sound profile its operators know a ranking of the bits."""
-    settings = config.search
-    operators = settings.operators
-    if operators is None and config.profile == "sound" and settings.algorithm in WITH_OPERATORS:
-        operators = "sparse"
-    return make(
-        settings.algorithm, problem, pop_size=settings.pop_size, n_offsprings=settings.n_offsprings,
-        operators=operators, scores=_scores(config, problem) if operators == "sparse" else None,
+def _search_seed(kind: TaskKind, seed: int, log: EvaluationLog, watcher: Watcher) -> dict[str, Run]:
+    """Returns the stages of a seed by name: the search, what is made of it, and the random control."""
+    problem = kind.problem(seed, watcher.working)
+    run = search(
+        problem, kind.algorithm(problem), n_eval=kind.config.search.n_eval, seed=seed, log=log,
+        observe=watcher.generation,
     )  # fmt: skip
-
-
-def _scores(config: ExperimentConfig, problem: PruningProblem) -> Scores | None:
-    """Returns the ranking of the bits that guides the search, or None."""
-    if config.search.ranking == "none":
-        return None
-    return problem.ranking(config.search.ranking or ("anova" if problem.encoding.layers == (0,) else "magnitude"))
-
-
-def agrees(config: ExperimentConfig) -> bool:
-    """Whether a run recommends the consensus of its front: in the sound profile, where units are a goal."""
-    names = {each.name for each in config.objectives}
-    return config.profile == "sound" and bool(names & {"active_fraction", "active_units"}) and len(names) > 1
-
-
-def consensus_sizes(config: ExperimentConfig, problem: PruningProblem) -> list[int]:
-    """Returns how many bits each consensus has on, the budget's first."""
-    length = problem.encoding.length
-    return [max(1, int(config.budget * length)), *geometric_sizes(length)]
+    stages = {"search": run}
+    if (further := kind.after(run)) is not None:
+        stages["after"] = further
+    if "random" in kind.config.controls:
+        # As many as the search has asked for in the end, its last generation completed.
+        stages["random"] = search(
+            problem, kind.random_search(problem), n_eval=log.count("search", seed),
+            seed=seed, log=log, stage="random", observe=watcher.generation,
+        )  # fmt: skip
+    return stages
 
 
 def _assessed(stages: Mapping[str, Run]) -> pd.DataFrame:
-    """Returns what a search offers: its front and, after it, the consensus members."""
+    """Returns what a search offers: its front and, after it, what was made of it."""
     run = stages["search"]
     tables = [run.front(SPLITS)]
-    if CONSENSUS in stages:
-        agreed = stages[CONSENSUS]
-        assessed = run.problem.assess(agreed.genomes(), SPLITS)
-        tables.append(assessed.assign(solution=agreed.history()["solution"].to_numpy()))
+    if "after" in stages:
+        further = stages["after"]
+        assessed = run.problem.assess(further.genomes(), SPLITS)
+        tables.append(assessed.assign(solution=further.history()["solution"].to_numpy()))
     front = pd.concat(tables, ignore_index=True).assign(seed=run.seed)
     return front[["solution", "seed", *front.columns.difference(["solution", "seed"], sort=False)]]
 
 
 def _summary(
-    config: ExperimentConfig,
-    problem: PruningProblem,
-    front: pd.DataFrame,
-    controls: pd.DataFrame,
-    log: EvaluationLog,
+    kind: TaskKind, runs: Mapping[int, Mapping[str, Run]], front: pd.DataFrame, controls: pd.DataFrame
 ) -> dict[str, Any]:
-    names = [o.name for o in (*problem.objectives, *problem.reported)]
-    images = problem.task.sizes()
-    seeds = {}
-    for seed in config.seeds:
-        members = {"search": front[front["seed"] == seed]}
-        for name, points in controls[controls["seed"] == seed].groupby("control"):
-            members[str(name)] = points
-        entry: dict[str, Any] = {
-            "front_size": len(members["search"]),
-            "evaluations": {stage: log.count(stage, seed) for stage in ("search", "random")},
-            "hypervolume": {
-                name: {split: front_hypervolume(points, problem.objectives, split) for split in SPLITS}
-                for name, points in members.items()
-            },
-        }
-        picks = {name: choose(points, images, budget=config.budget) for name, points in members.items()}
-        if agrees(config):
-            picks["search"] = Run(problem.reseeded(seed), log, seed, CONSENSUS).history()["solution"].iloc[0]
-        entry["chosen"] = picks["search"]
-        entry["test"] = {
-            name: {
-                "solution": picks[name],
-                **{o: float(_row(points, picks[name])[f"{o}_test"]) for o in names},
-            }
-            for name, points in members.items()
-        }
-        seeds[str(seed)] = entry
+    first = next(iter(runs.values()))["search"]
+    objectives, reported = first.problem.objectives, first.problem.reported
+    images = kind.images(first.problem)
     return {
-        "experiment": config.description,
-        "profile": config.profile,
-        "choice": _rule(config, names),
-        "objectives": _described(problem.objectives),
-        "reported": _described(problem.reported),
+        "experiment": kind.config.description,
+        "profile": kind.config.profile,
+        "choice": kind.choice([o.name for o in (*objectives, *reported)]),
+        "objectives": _described(objectives),
+        "reported": _described(reported),
         "images": images,
-        "test_opened": log.meta("test_opened"),
-        "seeds": seeds,
+        "test_opened": first.log.meta("test_opened"),
+        **_noted(kind, runs),
+        "seeds": {
+            str(seed): _entry(kind, stages, front[front["seed"] == seed], controls[controls["seed"] == seed], images)
+            for seed, stages in runs.items()
+        },
     }
 
 
-def _rule(config: ExperimentConfig, names: Sequence[str]) -> str:
-    """Returns in words how members are chosen, see :func:`analysis.fronts.choose`."""
-    where = "on test, which is search and select too" if config.profile == "paper" else "on search and select"
-    within = f", at most {config.budget:.0%} of the units" if "active_fraction" in names and config.budget < 1 else ""
-    least = f"least {next(loss for loss in LOSSES if loss in names)} {where}{within}"
-    agreed = f"consensus of the front at {config.budget:.0%} of the units (controls: {least})"
-    return agreed if agrees(config) else least
+def _noted(kind: TaskKind, runs: Mapping[int, Mapping[str, Run]]) -> dict[str, Any]:
+    """Returns what the task has to say of the searches, each once, and what its items are unless they are images."""
+    said = list(dict.fromkeys(note for stages in runs.values() for note in kind.notes(stages["search"])))
+    items = {} if kind.items == "images" else {"items": kind.items}
+    return items | ({"notes": said} if said else {})
+
+
+def _entry(
+    kind: TaskKind, stages: Mapping[str, Run], front: pd.DataFrame, controls: pd.DataFrame, images: Mapping[str, int]
+) -> dict[str, Any]:
+    """Returns what the summary says of one seed."""
+    run = stages["search"]
+    measures = (*run.problem.objectives, *run.problem.reported)
+    members = {"search": front, **{str(name): points for name, points in controls.groupby("control")}}
+    picks = {name: kind.choose(points, images) for name, points in members.items()}
+    if "after" in stages:
+        picks["search"] = stages["after"].history()["solution"].iloc[0]
+    return {
+        "front_size": len(front),
+        "evaluations": {stage: run.log.count(stage, run.seed) for stage in ("search", "random")},
+        **_spent(kind, stages, controls),
+        "hypervolume": {
+            name: {split: front_hypervolume(points, run.problem.objectives, split) for split in SPLITS}
+            for name, points in members.items()
+        },
+        "chosen": picks["search"],
+        "test": {
+            name: {
+                "solution": picks[name],
+                **{o.name: float(_row(points, picks[name])[f"{o.name}_test"]) for o in measures},
+            }
+            for name, points in members.items()
+        },
+    }
+
+
+def _spent(kind: TaskKind, stages: Mapping[str, Run], controls: pd.DataFrame) -> dict[str, Any]:
+    """Returns the forward-image equivalents of search and controls, where a task counts them."""
+    run = stages["search"]
+    if not run.images():
+        return {}
+    spent = {**kind.prepared(run.problem), "search": run.images()}
+    if "random" in stages:
+        spent[kind.random] = stages["random"].images()
+    if "images" in controls:
+        counted = controls.dropna(subset="images").groupby("control", sort=False)["images"].max()
+        spent |= {str(name): int(images) for name, images in counted.items()}
+    return {"forward_images": spent}
 
 
 def _described(measures: Sequence[Objective]) -> dict[str, dict[str, Any]]:

@@ -154,10 +154,7 @@ def _shift_table(result: Result) -> Group:
         table.add_column(f"{_heading(objective.name)}\n({better} is better)", justify="right", vertical="bottom")
     for source, rows in quality.groupby("source", sort=False):
         table.add_row(str(source), *(_mean_and_deviation(rows[f"shift_{o.name}"], sign="+") for o in measured))
-    pruning = result.config.pruning
-    alike = pruning.mode == "full" and pruning.folds == 1 and not pruning.refit
-    note = "" if alike else "Heads are trained for longer, or on more images, to be scored on test than on search."
-    return _titled("From search to test, mean change of the front's members", table, note)
+    return _titled("From search to test, mean change of the front's members", table, result.kind.shift_note())
 
 
 def _measured(result: Result) -> pd.DataFrame:

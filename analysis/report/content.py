@@ -129,7 +129,7 @@ def _warnings(run: FinishedFiles) -> Iterator[str]:
     if seeds < _FEW_SEEDS:
         few = "One seed is" if seeds == 1 else f"{seeds} seeds are"
         yield f"{few} too few to call a difference between the search and its controls; run ten (--seeds 1,2,...,10)."
-    if summary["profile"] != "sound":
+    if run.optimistic:
         yield f"Mind that {OPTIMISTIC}."
     if summary["test_opened"] > 1:
         yield f"The test split was opened {summary['test_opened']} times; it is meant to be opened once."

@@ -13,9 +13,9 @@ from analysis.indicators import baselines
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective
 
-SEARCH, RANDOM, UNPRUNED = "search", "random masks", "unpruned"
+SEARCH, UNPRUNED = "search", "unpruned"
 
-STAGES: Mapping[str, str] = MappingProxyType({SEARCH: "search", RANDOM: "random"})
+STAGES: Mapping[str, str] = MappingProxyType({SEARCH: "search", "random masks": "random", "random search": "random"})
 """The stage of the log in which a group of points was evaluated."""
 
 
@@ -35,6 +35,7 @@ class FinishedFiles:
         log: the evaluation log, open.
         experiment: the experiment file's text.
         environment: as ``environment.json``.
+        optimistic: whether members were selected on the test split, as a published method did.
     """
 
     folder: Path
@@ -48,6 +49,7 @@ class FinishedFiles:
     log: EvaluationLog
     experiment: str
     environment: Mapping[str, Any]
+    optimistic: bool = False
 
     @property
     def seeds(self) -> list[int]:

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 TEST_READ = "test was read once more by this command, after every choice had been made on select"
 
+_NOT_PRUNING = (
+    "ensemble compares pruned heads that vote; of refined weights the controls say it: ensemble (all members vote), "
+    "uniform_soup and greedy_soup (their weights are averaged)"
+)
+
 
 def ensemble(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
@@ -44,7 +49,9 @@ def ensemble(
     if method == "windows" and export is not None:
         raise UsageError("--export: windows vote by majority, which has no probabilities; choose another --method")
     methods = METHODS if method == "all" else (method,)
-    with LiveProgress() as progress, opened(folder, progress.features) as run:
+    with LiveProgress() as progress, opened(folder, progress.working) as run:
+        if run.result.config.task != "pruning":
+            raise UsageError(_NOT_PRUNING)
         seeds = list(dict.fromkeys(seed or run.seeds))
         for each in seeds:
             if each not in run.seeds:

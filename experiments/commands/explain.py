@@ -1,4 +1,4 @@
-"""``moprune explain``: which units and which parts of an image matter, and whether the answer means anything."""
+"""``moprune explain``: which units, parts of an image or changed weights matter, tested against chance."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 _QUIET_SECONDS = 5.0
+_IMAGES = "64"
 
 
 def explain(
@@ -15,7 +16,7 @@ def explain(
     ] = None,
     images: Annotated[
         str, typer.Option(metavar="N|FOLDER", help="How many images of the select split, or a folder of your own.")
-    ] = "64",
+    ] = _IMAGES,
     layer: Annotated[
         str | None, typer.Option(help="Module whose maps are looked at; by default the convolution that runs last.")
     ] = None,
@@ -24,13 +25,14 @@ def explain(
 ) -> None:
     """Show which neurons and which parts of images matter to a member, tested against chance and controls.
 
-    Images come from the select split; the test split is not opened.
+    Of refined weights: which changes carry the gain. Images come from the select split; the test split is not opened.
     """
     import time
 
     from experiments.explanation import explain_run
     from experiments.explanation_text import print_explanation
     from experiments.finished import opened
+    from experiments.refinement_explanation import explain_refinement, print_changes
     from moprune.errors import UsageError
 
     wanted: int | Path = int(images) if images.isdecimal() else Path(images)
@@ -47,8 +49,17 @@ def explain(
         if time.monotonic() - spoken > _QUIET_SECONDS:
             say(f"{what}: {done}/{total}")
 
-    with opened(folder, lambda split, done, total: progress(f"features of {split}", done, total)) as run:
-        found = explain_run(run, solution=solution, images=wanted, layer=layer, say=say, progress=progress)
+    with opened(folder, lambda what, done, total, _: progress(what, done, total)) as run:
+        refined = run.result.config.task == "refinement"
+        if refined and (images != _IMAGES or layer is not None):
+            raise UsageError("--images and --layer are for pruned networks; this run refines weights: drop them")
+        if refined:
+            found = explain_refinement(run, solution=solution, say=say, progress=progress)
+        else:
+            found = explain_run(run, solution=solution, images=wanted, layer=layer, say=say, progress=progress)
         target = out or run.result.folder.path / "explain"
         found.write(target, ".pdf" if pdf else ".png")
-    print_explanation(found.solution, found.tables, found.sentences, target)
+    if refined:
+        print_changes(found, next(iter(run.result.summary["objectives"])), target)
+    else:
+        print_explanation(found.solution, found.tables, found.sentences, target)

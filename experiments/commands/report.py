@@ -39,8 +39,11 @@ def _complete(folder: Path) -> None:
     """Makes the optional outputs that are not there."""
     from experiments.commands.ensemble import ensemble
     from experiments.commands.explain import explain
+    from experiments.result import load_result
+    from experiments.run_folder import open_finished
 
-    if not (folder / "ensembles.csv").is_file():
+    pruned = load_result(open_finished(folder)).config.task == "pruning"
+    if pruned and not (folder / "ensembles.csv").is_file():
         ensemble(folder)
     if not (folder / "explain").is_dir():
         explain(folder)
@@ -64,4 +67,5 @@ def _files(run: "FinishedRun") -> "FinishedFiles":
         log=run.log,
         experiment=dump(result.config),
         environment=result.folder.read_json("environment.json"),
+        optimistic=result.optimistic,
     )

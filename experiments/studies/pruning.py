@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from analysis.consensus import consensus_run
 from analysis.fronts import choose, front_hypervolume
-from experiments.controls import assess_controls
 from experiments.studies.feature_sets import NAMES, FeatureSet, load
+from experiments.tasks.pruning import control_points
 from moprune.algorithms import RandomSearch, make
 from moprune.data import Task
 from moprune.files import write_text
@@ -168,7 +168,7 @@ def _controls(cell: Cell, names: Sequence[str]) -> list[dict[str, Any]]:
     arms = []
     for name in names:
         began = time.perf_counter()
-        table = assess_controls([name], problem)
+        table = control_points(name, problem)
         seconds, single = time.perf_counter() - began, len(table) == 1
         chosen = _chosen(cell, table)
         arms.append(_row(cell, name.replace("_", " "), table, chosen, volume=not single, seconds=seconds))

@@ -20,7 +20,7 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def small_peak(monkeypatch):
-    monkeypatch.setattr(bench, "_PEAK_SIZE", 64)
+    monkeypatch.setattr("experiments.timing.PEAK_SIZE", 64)
 
 
 @pytest.mark.parametrize("mode", bench.MODES)

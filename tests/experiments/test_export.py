@@ -76,7 +76,7 @@ def test_neither_data_nor_network_are_opened_for_tables(finished_run, monkeypatc
     def refuse(*_, **__):
         raise AssertionError("opened")
 
-    monkeypatch.setattr("experiments.finished.build_problem", refuse)
+    monkeypatch.setattr("experiments.tasks.pruning.Pruning.problem", refuse)
     with opened(finished_run) as run:
         assert len(evaluations(run))
 

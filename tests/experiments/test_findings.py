@@ -37,3 +37,23 @@ def test_selection_on_test_is_said_first_and_last():
     said = findings(result({"search": (0.1, 0.5, 0.9)}, profile="paper"))
     assert said[0].endswith("so these figures are optimistic.")
     assert "chosen on the test split itself" in said[-1]
+
+
+def test_of_refined_weights_loss_cost_and_notes_are_told():
+    names = ("nll", "error")
+    test = {"search": {"nll": 0.2, "error": 0.10}, "start": {"nll": 0.9, "error": 0.30}}
+    seed = {
+        "test": test,
+        "hypervolume": {"search": {"test": 0.98}, "start": {"test": 0.91}},
+        "forward_images": {"members": 600, "search": 90_000, "start": 0, "gradient": 89_000},
+    }
+    told = SimpleNamespace(
+        summary={"seeds": {"1": seed, "2": seed}, "images": {"test": 500}, "test_opened": 1, "items": "texts",
+                 "notes": ["Mind this."]},
+        measures=[SimpleNamespace(name=name) for name in names], baselines={"start"}, optimistic=False,
+    )  # fmt: skip
+    choice, _, _, cost, note = findings(told)
+    assert "chosen member errs on 10.0% of the 500 test texts; that is fewer errors than the start (30.0%)" in choice
+    assert "Its loss (NLL) is 0.200, against 0.900 for the start." in choice
+    assert cost.endswith("members 600, search 90,000, gradient 89,000.")
+    assert note == "Mind this."

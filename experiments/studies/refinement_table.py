@@ -1,0 +1,134 @@
+"""The tables of the refinement study, as Markdown and CSV.
+
+python -m experiments.studies.refinement_table RESULTS --csv FILE --page FILE
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import typer
+
+from analysis.statistics import holm, signed_rank
+from moprune.errors import UsageError
+from moprune.files import write_text
+
+MEASURES = {
+    "nll_test": "NLL",
+    "error_test": "error",
+    "worst_class_error_test": "worst class",
+    "ece_test": "ECE",
+    "corruption_error_test": "corrupted",
+}
+"""What is told of each arm, on the test split; less is better in all of it."""
+
+AGAINST = ("control uniform_soup", "control greedy_soup", "control gradient, everything", "mixing random search")
+"""What the searches of the members' shares are compared with."""
+
+_MARKER = "<!-- tables -->"
+_PERCENT = [name for name in MEASURES if name != "nll_test"]
+
+
+def read(results: Path) -> pd.DataFrame:
+    """Returns all finished arms, a row a point and seed: ``arm``, ``seed`` and what it measured.
+
+    Args:
+        results: the study's folder, or a table that :func:`main` wrote.
+
+    Raises:
+        UsageError: there are none.
+    """
+    if results.suffix == ".csv":
+        return pd.read_csv(results)
+    files = sorted(results.glob("*/*.json"))
+    if not files:
+        raise UsageError(f"{results} holds no results; make them with: python -m experiments.studies.refinement")
+    table = pd.concat([pd.DataFrame(json.loads(path.read_text())) for path in files], ignore_index=True)
+    point = table["point"].fillna("").str.replace(r", .*epochs?.*$|^\d.*$", "", regex=True).str.strip()
+    several = table.groupby(["arm", "seed"])["arm"].transform("size") > 1
+    table["arm"] = np.where(several & (point != ""), table["arm"] + ", " + point, table["arm"])
+    return table.drop(columns="point")
+
+
+def summary(results: pd.DataFrame) -> pd.DataFrame:
+    """Returns each arm's means over seeds, the least likelihood loss first, with the seeds and the spread of it."""
+    groups = results.groupby("arm")
+    table = groups[[*MEASURES, "nll_search", "images", "seconds"]].mean()
+    table.insert(0, "seeds", groups.size())
+    table["spread"] = groups["nll_test"].std()
+    if "success" in results:
+        table["success"] = groups["success"].mean()
+    return table.sort_values("nll_test")
+
+
+def compared(results: pd.DataFrame, measure: str = "nll_test") -> pd.DataFrame:
+    """Returns each search of the members' shares against the arms of :data:`AGAINST`.
+
+    Columns: ``arm``, ``against``, ``difference`` (ours less theirs, mean over seeds), ``p`` (signed-rank, Holm's
+    correction over the searches), ``seeds``.
+    """
+    wide = results.pivot_table(index="seed", columns="arm", values=measure)
+    rows = []
+    for against in AGAINST:
+        arms = [arm for arm in wide if str(arm).startswith("mixing ") and arm != against]
+        if against not in wide or not arms:
+            continue
+        differences = [(wide[arm] - wide[against]).dropna() for arm in arms]
+        p = holm([signed_rank(each) for each in differences])
+        rows += [(a, against, float(d.mean()), float(v), len(d)) for a, d, v in zip(arms, differences, p, strict=True)]
+    return pd.DataFrame(rows, columns=["arm", "against", "difference", "p", "seeds"])
+
+
+def markdown(results: pd.DataFrame) -> str:
+    """Returns the tables of the study."""
+    return "\n\n".join([_means(results), _differences(results)]) + "\n"
+
+
+def _means(results: pd.DataFrame) -> str:
+    table = summary(results)
+    heads = [*MEASURES.values(), "NLL on search", "± (NLL)", "images", "s", "successes", "seeds"]
+    lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    for arm, row in table.iterrows():
+        cells = [f"{row['nll_test']:.3f}", *(f"{row[name]:.1%}" for name in _PERCENT), f"{row['nll_search']:.3f}"]
+        success = row.get("success", np.nan)
+        cells += [f"{row['spread']:.3f}", f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}"]
+        cells += ["" if np.isnan(success) else f"{success:.0%}", f"{row['seeds']:.0f}"]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _differences(results: pd.DataFrame) -> str:
+    table = compared(results)
+    wide = table.pivot_table(index="arm", columns="against", values=["difference", "p"])
+    names = [name for name in AGAINST if name in set(table["against"])]
+    lines = [f"| NLL on test, less that of | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for arm in wide.index:
+        cells = []
+        for name in names:
+            difference, p = wide.loc[arm, ("difference", name)], wide.loc[arm, ("p", name)]
+            cells.append("" if np.isnan(difference) else f"{difference:+.3f} (p = {p:.2g})")
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    results: Annotated[list[Path], typer.Argument(help="Folders of the study, or tables made of them.")],
+    csv: Annotated[Path | None, typer.Option(help="Write every arm and seed here.")] = None,
+    page: Annotated[Path | None, typer.Option(help=f"Write the tables into this page, after {_MARKER}.")] = None,
+) -> None:
+    """Makes the tables of the refinement study."""
+    table = pd.concat([read(path) for path in results], ignore_index=True)
+    table = table.drop_duplicates(["arm", "seed"], keep="last").sort_values(["arm", "seed"], ignore_index=True)
+    if csv is not None:
+        write_text(csv, table.to_csv(index=False, float_format="%.6g"))
+    if page is None:
+        typer.echo(markdown(table))
+        return
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    write_text(page, text.split(_MARKER)[0].rstrip() + f"\n\n{_MARKER}\n\n{markdown(table)}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,53 @@
+"""What an experiment file may say of each task, and what is refused."""
+
+import pytest
+import yaml
+
+from experiments.loading import dump, load_experiment
+from experiments.run_folder import RunFolder
+from moprune.errors import UsageError
+
+
+def test_a_task_has_its_own_section_alone(tmp_path):
+    pruned, refined = load_experiment("quickstart"), load_experiment("sa-shade")
+    assert "refinement" not in yaml.safe_load(dump(pruned))
+    assert not {"pruning", "budget", "attack"} & set(yaml.safe_load(dump(refined)))
+    for config in (pruned, refined):
+        folder = RunFolder(tmp_path / config.task)
+        folder.claim(config)
+        assert folder.config() == config
+
+
+@pytest.mark.parametrize(
+    ("experiment", "override", "words"),
+    [
+        ("quickstart", "refinement.delta=1", ["refinement", "task refinement", "pruning"]),
+        ("sa-shade", "pruning.hidden=[4]", ["pruning", "task pruning", "refinement"]),
+        ("sa-shade", "budget=0.3", ["budget"]),
+        ("sa-shade", "task=refining", ["task", "pruning", "refinement"]),
+        ("sa-shade", "refinement.genome=wights", ["wights", "weights"]),
+        ("sa-shade", "refinement.delta=0.1", ["delta", "mixing"]),
+        ("sa-shade", "refinement.genome=random_subspace", ["dimension"]),
+        ("sa-shade", "refinement.members.count=0", ["members.count"]),
+        ("sa-shade", "refinement.members.augment=flip", ["flip_crop"]),
+        ("sa-shade", "refinement.publication=sa_shade", ["profile: paper"]),
+        ("sa-shade", "controls=[unpruned]", ["unpruned", "uniform_soup"]),
+        ("quickstart", "controls=[uniform_soup]", ["uniform_soup", "unpruned"]),
+    ],
+)
+def test_what_says_nothing_is_refused_in_a_line(experiment, override, words):
+    with pytest.raises(UsageError) as caught:
+        load_experiment(experiment, [override])
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_profile_is_filled_in_for_the_genome_and_publication_given():
+    sound = load_experiment("sa-shade", ["refinement.genome=weights", "refinement.delta=0.1"])
+    assert (sound.refinement.per, sound.refinement.members.count) == (None, 5)
+    assert load_experiment("sa-shade").refinement.per == "layer"
+    first, second = load_experiment("sa-shade", ["profile=paper"]), load_experiment("metaheuristics", ["profile=paper"])
+    assert (first.search.algorithm, first.refinement.parameters) == ("sa_shade_faithful", ("convolutions", "norms"))
+    assert (second.search.algorithm, second.refinement.parameters, second.refinement.delta) == ("pso", ("head",), 0.01)
+    assert (second.search.pop_size, second.search.n_eval, second.refinement.members.count) == (10, 160, 0)
+    assert load_experiment("sa-shade", ["search.algorithm=cmaes"]).search.pop_size == 10
