@@ -97,9 +97,14 @@ GENOMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """What the variables of refinement may be, and the keys that say more of each."""
 
 
+STARTS = ("network", "uniform_soup", "best_member")
+"""What refinement may start from: the pre-trained network, the mean of its members, or that of least search loss."""
+
+
 class RefinementConfig(Section):
     """The weights that are searched, and how candidates are scored."""
 
+    start: str = Field("network", description=f"what is refined: {', '.join(STARTS)}")
     genome: str = Field("weights", description=f"what a variable is: {', '.join(GENOMES)}")
     parameters: tuple[str, ...] | None = Field(
         None, description=f"which: {', '.join(KINDS)}, or names with wildcards; by default all"
@@ -124,6 +129,11 @@ class RefinementConfig(Section):
         None, description="of profile paper: which publication's protocol and settings (default sa_shade)"
     )
 
+    @field_validator("start")
+    @classmethod
+    def _start(cls, value: str) -> str:
+        return known("start", value, STARTS)
+
     @field_validator("genome")
     @classmethod
     def _genome(cls, value: str) -> str:
@@ -137,8 +147,14 @@ class RefinementConfig(Section):
                 raise ValueError(f"{name} says nothing of genome {self.genome}; remove it")
         if "subspace" in self.genome and self.dimension is None:
             raise ValueError(f"genome {self.genome} needs a dimension; give how many variables it shall have")
-        if self.genome == "mixing" and self.members.count == 0:
-            raise ValueError("genome mixing needs members; give members.count")
+        for what, needed in (
+            ("genome mixing", self.genome == "mixing"),
+            (f"start {self.start}", self.start != "network"),
+        ):
+            if needed and self.members.count == 0:
+                raise ValueError(f"{what} needs members; give members.count")
+        if self.genome == "mixing" and self.start != "network":
+            raise ValueError("genome mixing starts from the network itself; leave start out")
         return self
 
     def options(self) -> dict[str, object]:

@@ -23,17 +23,22 @@ from moprune.data import Task
 from moprune.data.text import TextInputs
 from moprune.errors import UsageError
 from moprune.networks.modes import device_of
+from moprune.networks.selection import select, state_of
 from moprune.networks.weights import fill, read_weights
 from moprune.objectives import resolve
 from moprune.population.recipes import STEP_COST, Recipe, draw_recipes
 from moprune.problem import Genomes, SearchProblem
 from moprune.search import Run
-from problems.refinement.controls import Labelled, Setting, points, suitable
+from problems.refinement.controls import CONTROLS, Labelled, Setting, points, suitable
 from problems.refinement.genomes import Genotype, Mixing, Scales, Subspace, Weights
-from problems.refinement.members import Members, basin, finetuned, last_checkpoints, stacked
+from problems.refinement.members import Members, averaged, basin, finetuned, last_checkpoints, stacked, with_state
 from problems.refinement.problem import RefinementProblem
 
 _EXAMPLES = 8  # training items by which a network that was written is compared with the one that was scored
+
+
+TOLERATED = 0.01
+"""Error that is given for a better worst class."""
 
 
 class Refinement(TaskKind):
@@ -71,10 +76,11 @@ class Refinement(TaskKind):
     ) -> RefinementProblem:
         config, refinement = self.config, self.config.refinement
         members = self._members(task, network, preprocess, seed, working)
+        start = self._start(task, network, preprocess, members)
         return RefinementProblem(
             task,
-            network,
-            self._genotype(network, members, seed),
+            start,
+            self._genotype(start, members, seed),
             preprocess=preprocess,
             objectives=config.resolved_objectives(),
             reported=config.resolved_reported(),
@@ -105,6 +111,21 @@ class Refinement(TaskKind):
             mixup=not isinstance(task.train.inputs, TextInputs), batch_size=asked.batch_size,
         )  # fmt: skip
         return finetuned(network, task, recipes, **told)
+
+    def _start(self, task: Task, network: nn.Module, preprocess: Prepare, members: Members | None) -> nn.Module:
+        """Returns what is refined: the network itself, or what its members make."""
+        asked = self.config.refinement.start
+        if asked == "network":
+            return network
+        assert members is not None  # its configuration was checked
+        if asked == "uniform_soup":
+            return with_state(network, averaged(network, members.states))
+        judge = RefinementProblem(
+            task, network, Weights(network, ["all"]), preprocess=preprocess, device=self.config.device,
+            objectives=self.config.resolved_objectives(), batch_size=self.config.refinement.batch_size,
+        )  # fmt: skip
+        losses = judge.losses([(state,) for state in members.states])
+        return with_state(network, members.states[int(np.argmin(losses))])
 
     def _recipe(self) -> Recipe:
         """Returns how a network is fine-tuned in the middle of what members are drawn from; controls use it too."""
@@ -158,8 +179,21 @@ class Refinement(TaskKind):
         blocks = problem.genotype.blocks if settings.algorithm in ADAPTIVE_DE and self._publication is None else None
         return make(
             settings.algorithm, problem, pop_size=settings.pop_size, n_offsprings=settings.n_offsprings,
-            operators=settings.operators, first=problem.first_population(self._size), blocks=blocks,
+            operators=settings.operators, first=self._first(problem), blocks=blocks,
         )  # fmt: skip
+
+    def _first(self, problem: RefinementProblem) -> Genomes:
+        """Returns what the first population begins with; a sound search of class biases knows what the rule finds."""
+        first = problem.first_population(self._size)
+        setting, balance = self._setting(problem, STEP_COST), CONTROLS["class_balance"]
+        sound = self._publication is None and balance.suits(setting)
+        if not sound or problem.genotype.changed != select(setting.network, ["class_biases"]):
+            return first
+        ruled = [problem.genotype.genome(point.states[0]) for point in balance.points(setting)]
+        kept = np.linspace(0, len(ruled) - 1, min(len(ruled), self._size // 2)).astype(int)
+        rows = np.vstack([first, *(ruled[i][None] for i in kept)])
+        _, places = np.unique(rows, axis=0, return_index=True)
+        return rows[np.sort(places)][: self._size]
 
     @property
     def _size(self) -> int:
@@ -170,7 +204,7 @@ class Refinement(TaskKind):
     def random_search(self, problem: SearchProblem) -> Algorithm:
         """Returns what starts as the search does and then draws candidates blindly, see :func:`drawn`."""
         problem = _checked(problem)
-        first = problem.first_population(self._size)
+        first = self._first(problem)
         return RandomSearch(drawn(problem.genotype, first), batch=self._size, first=GivenGenomes(first))
 
     def control(self, name: str, run: Run) -> pd.DataFrame:
@@ -183,9 +217,13 @@ class Refinement(TaskKind):
 
     def _setting(self, problem: RefinementProblem, budget: int) -> Setting:
         train, search = self._labelled
+        assert self._data is not None  # a problem was made of them
+        own = problem.scorer.base.state_dict()
+        given = state_of(self._data[1])
         return Setting(
             problem.scorer.base, train, search, problem.losses, budget=budget, genotype=problem.genotype,
             members=problem.members, recipe=self._recipe(), seed=problem.seed, device=device_of(problem.scorer.base),
+            pretrained={name: each for name, each in given.items() if not torch.equal(each, own[name].cpu())},
         )  # fmt: skip
 
     @cached_property
@@ -209,15 +247,27 @@ class Refinement(TaskKind):
         return [] if found.shared else [f"Mind that {found.sentence}."]
 
     def choose(self, points: pd.DataFrame, images: Mapping[str, int]) -> str:
-        """Returns the solution of the least single objective, or of several of the least loss."""
+        """Returns the solution of the least single objective, of several of the least loss; see :meth:`choice`."""
         weights = {"sa_shade": {"search": 0, "select": 1}, "metaheuristics": {"search": 1, "select": 0}}
-        return choose(points, weights.get(self._publication or "", images), losses=self._losses)
+        images = weights.get(self._publication or "", images)
+        if not self._balances:
+            return choose(points, images, losses=self._losses)
+        shares = [images[split] for split in ("search", "select")]
+        error = np.average([points["error_search"], points["error_select"]], axis=0, weights=shares)
+        return choose(points[error <= error.min() + TOLERATED], images, losses=["worst_class_error"])
 
     def choice(self, names: Sequence[str]) -> str:
         """Returns in words how members are chosen."""
         where = {"sa_shade": "on test, as published", "metaheuristics": "on search"}
-        least = next(loss for loss in self._losses if loss in names)
-        return f"least {least} {where.get(self._publication or '', 'on search and select')}"
+        told = where.get(self._publication or "", "on search and select")
+        if self._balances:
+            return f"least worst_class_error {told}, for at most {TOLERATED:.0%} more error than the least"
+        return f"least {next(loss for loss in self._losses if loss in names)} {told}"
+
+    @property
+    def _balances(self) -> bool:
+        """Whether the worst class and the error are goals: of what they trade, most is taken for a little error."""
+        return {"error", "worst_class_error"} <= {each.name for each in self.config.objectives}
 
     @property
     def _losses(self) -> tuple[str, ...]:

@@ -64,7 +64,7 @@ KINDS: Mapping[str, Callable[[nn.Module], set[str]]] = MappingProxyType(
     }
 )
 """Kinds of parameters by name: everything, weights of convolutions, affine parameters of normalisation layers, the
-classifier (`head_of`), its bias for each class, everything called a bias. A kind comes before a module of the same name."""
+classifier (`head_of`), its bias for each class, everything called a bias. A kind comes before a module of that name."""
 
 
 def select(network: nn.Module, patterns: Sequence[str]) -> tuple[str, ...]:

@@ -192,9 +192,10 @@ class RefinementProblem(SearchProblem):
             yield rows[first : first + step]
 
     def first_population(self, size: int) -> NDArray[Any]:
-        """Returns genomes to start from, ``(k, n_var)``, k <= size: the pre-trained network, its members, their mean.
+        """Returns genomes to start from, ``(k, n_var)``, k <= size: the start, the members' mean and the members.
 
-        The first is always the pre-trained network's, so that what a search ends with is no worse on ``search``.
+        The first is always the network's own, so that what a search ends with is no worse on ``search``. Members are
+        among them if genomes hold at least half of the weights they changed.
 
         Args:
             size: at most so many, >= 1.
@@ -209,7 +210,8 @@ class RefinementProblem(SearchProblem):
         return rows[: len(seen)]
 
     def _known(self) -> Iterator[NDArray[np.float64]]:
-        members = () if self.members is None else self.members.states
+        states = () if self.members is None else self.members.states
+        members = [state for state in states if self._holds(state)]
         yield self.genotype.start
         if len(members) > 1:
             total = np.zeros(self.n_var)
@@ -218,6 +220,13 @@ class RefinementProblem(SearchProblem):
             yield total / len(members)
         for state in members:
             yield self.genotype.genome(state)
+
+    def _holds(self, state: State) -> bool:
+        """Whether genomes can stand for a member: hold half of what it changed, lest it be a head without a body."""
+        own = self.scorer.base.state_dict()
+        changed = {name: each.numel() for name, each in state.items() if not torch.equal(each.cpu(), own[name].cpu())}
+        held = sum(count for name, count in changed.items() if name in self.genotype.changed)
+        return 2 * held >= sum(changed.values())
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome and the run seed."""

@@ -24,11 +24,14 @@ def test_a_task_has_its_own_section_alone(tmp_path):
         ("quickstart", "refinement.delta=1", ["refinement", "task refinement", "pruning"]),
         ("sa-shade", "pruning.hidden=[4]", ["pruning", "task pruning", "refinement"]),
         ("sa-shade", "budget=0.3", ["budget"]),
-        ("sa-shade", "task=refining", ["task", "pruning", "refinement"]),
+        ("refine", "task=refining", ["task", "pruning", "refinement"]),
         ("sa-shade", "refinement.genome=wights", ["wights", "weights"]),
         ("sa-shade", "refinement.delta=0.1", ["delta", "mixing"]),
-        ("sa-shade", "refinement.genome=random_subspace", ["dimension"]),
+        ("refine", "refinement.genome=random_subspace", ["dimension"]),
         ("sa-shade", "refinement.members.count=0", ["members.count"]),
+        ("sa-shade", "refinement.start=uniform_soup", ["mixing", "start"]),
+        ("refine", "refinement.members.count=0", ["start uniform_soup", "members.count"]),
+        ("refine", "refinement.start=soup", ["soup", "uniform_soup"]),
         ("sa-shade", "refinement.members.augment=flip", ["flip_crop"]),
         ("sa-shade", "refinement.publication=sa_shade", ["profile: paper"]),
         ("sa-shade", "controls=[unpruned]", ["unpruned", "uniform_soup"]),
@@ -43,10 +46,14 @@ def test_what_says_nothing_is_refused_in_a_line(experiment, override, words):
 
 
 def test_a_profile_is_filled_in_for_the_genome_and_publication_given():
-    sound = load_experiment("sa-shade", ["refinement.genome=weights", "refinement.delta=0.1"])
-    assert (sound.refinement.per, sound.refinement.members.count) == (None, 5)
-    assert load_experiment("sa-shade").refinement.per == "layer"
-    first, second = load_experiment("sa-shade", ["profile=paper"]), load_experiment("metaheuristics", ["profile=paper"])
+    sound = load_experiment("refine", ["refinement.genome=scales", "refinement.spread=0.1"])
+    assert (sound.refinement.delta, sound.refinement.parameters, sound.refinement.members.count) == (None, None, 5)
+    assert sound.refinement.start == "network"
+    default = load_experiment("refine").refinement
+    assert (default.start, default.parameters, default.delta) == ("uniform_soup", ("class_biases",), 3.0)
+    head = load_experiment("refine", ["refinement.parameters=[head]"]).refinement
+    assert (head.start, head.delta) == ("network", None)
+    first, second = load_experiment("sa-shade-paper"), load_experiment("metaheuristics", ["profile=paper"])
     assert (first.search.algorithm, first.refinement.parameters) == ("sa_shade_faithful", ("convolutions", "norms"))
     assert (second.search.algorithm, second.refinement.parameters, second.refinement.delta) == ("pso", ("head",), 0.01)
     assert (second.search.pop_size, second.search.n_eval, second.refinement.members.count) == (10, 160, 0)

@@ -13,13 +13,22 @@ from types import MappingProxyType
 
 from moprune.errors import UsageError, not_one_of
 from problems.refinement.controls import balance, chosen, gradient, learned_soup, logistic, snes, soups, trajectories
-from problems.refinement.controls.points import Control, Labelled, Point, Setting, always, has_members
+from problems.refinement.controls.points import (
+    Control,
+    Labelled,
+    Point,
+    Setting,
+    always,
+    has_members,
+    starts_elsewhere,
+)
 
 __all__ = ["CONTROLS", "Control", "Labelled", "Point", "Setting", "points", "suitable"]
 
 CONTROLS: Mapping[str, Control] = MappingProxyType(
     {
-        "start": Control("the pre-trained network", chosen.start, always),
+        "pretrained": Control("the pre-trained network, if it is not the start", chosen.pretrained, starts_elsewhere),
+        "start": Control("what the search starts from", chosen.start, always),
         "best_member": Control("the fine-tuned member of least search loss", chosen.best_member, has_members),
         "uniform_soup": Control("the mean of all members' weights", soups.uniform_soup, has_members),
         "greedy_soup": Control(

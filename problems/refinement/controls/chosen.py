@@ -4,8 +4,13 @@ from problems.refinement.controls.points import Point, Setting
 
 
 def start(_: Setting) -> list[Point]:
-    """Returns the pre-trained network."""
+    """Returns what the search starts from."""
     return [Point("start", ({},), 0)]
+
+
+def pretrained(setting: Setting) -> list[Point]:
+    """Returns the pre-trained network, where the search starts from something better."""
+    return [Point("pre-trained", (setting.pretrained,), 0)]
 
 
 def best_member(setting: Setting) -> list[Point]:

@@ -44,7 +44,7 @@ class Setting:
     """What a control may use: the train and the search split, never those that choose and report.
 
     Attributes:
-        network: the pre-trained network, which no control changes.
+        network: what the search starts from, which no control changes: the pre-trained network, or a soup of members.
         train: what gradients may learn from.
         search: what the search is scored on.
         losses: of candidates on the search split: what the search minimises, or its first objective.
@@ -55,6 +55,7 @@ class Setting:
         recipe: how gradients descend; a control sets the epochs and the schedule itself.
         seed: the run seed.
         device: where the work is done.
+        pretrained: what makes ``network`` the pre-trained one, where it is not.
     """
 
     network: nn.Module
@@ -67,6 +68,7 @@ class Setting:
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
     device: torch.device | str = "cpu"
+    pretrained: State = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.budget >= STEP_COST:
@@ -136,6 +138,11 @@ class Control:
 def always(_: Setting) -> bool:
     """Suits every setting."""
     return True
+
+
+def starts_elsewhere(setting: Setting) -> bool:
+    """Suits searches that start from something else than the pre-trained network."""
+    return bool(setting.pretrained)
 
 
 def has_members(setting: Setting) -> bool:

@@ -45,6 +45,44 @@ def test_a_single_objective_chooses_and_of_several_the_loss():
     assert task_kind(two).choose(points(**errors), SIZES) == "c"
 
 
+def test_a_better_worst_class_may_cost_a_point_of_error():
+    kind = task_kind(load_experiment("refine"))
+    errors = {"error_search": [0.10, 0.105, 0.15], "error_select": [0.10, 0.12, 0.10], "nll_search": [1, 2, 3]}
+    worst = {f"worst_class_error_{split}": [0.5, 0.3, 0.1] for split in ("search", "select")}
+    assert kind.choose(points(**errors, **worst), SIZES) == "b"  # of b .8 points of error more than the least, of c 3.8
+    assert "for at most 1% more error" in kind.choice(["error", "worst_class_error"])
+
+
+def test_the_default_starts_from_the_mean_of_the_members_and_the_rule_of_its_class_biases():
+    kind = task_kind(load_experiment("refine", ["refinement.members={count: 2, epochs: 1}", "search.pop_size=10"]))
+    problem = kind.problem(1)
+    _, network, _ = kind._data
+    assert problem.genotype.changed == ("linear.bias",)
+    soup = {
+        name: torch.stack([state.get(name, each) for state in problem.members.states]).mean(0)
+        for name, each in state_of(network).items()
+    }
+    for name, tensor in state_of(problem.scorer.base).items():
+        torch.testing.assert_close(tensor, soup[name], rtol=1e-5, atol=1e-6)
+    first = kind._first(problem)
+    assert (first[0] == problem.genotype.start).all()
+    assert 1 < len(first) <= 10
+    errors = problem.values(first)[:, 0]
+    assert errors[1:, 1].min() <= errors[0, 1]  # the worst class of some step is no worse than the soup's
+    start, pretrained = (kind._setting(problem, 10).pretrained, state_of(network))
+    restored = problem.network_of(start)
+    assert all(torch.equal(each, pretrained[name]) for name, each in state_of(restored).items())
+
+
+def test_the_best_member_can_be_the_start():
+    kind = task_kind(
+        load_experiment("refine", ["refinement.start=best_member", "refinement.members={count: 2, epochs: 1}"])
+    )
+    problem = kind.problem(1)
+    losses = problem.losses([(state,) for state in problem.members.states])
+    assert problem.values(problem.genotype.start)[0, 0, 0] == pytest.approx(min(losses))
+
+
 def test_as_published_train_is_searched_and_test_selects():
     generator = torch.Generator().manual_seed(0)
     task = Task.from_tensors(torch.rand(60, 1, 4, 4, generator=generator), torch.arange(60) % 3)

@@ -61,7 +61,8 @@ def make_setting():
         # Each on a third of its own, so that they err differently and their mean is worth something.
         states = [finetune(network, *train.some(30, seed=i), each, seed=i)[0] for i, each in enumerate(recipes)]
         names = tuple(f"member {i}" for i in range(members))
-        options = {"recipe": Recipe(learning_rate=0.05, batch_size=30), "seed": 7, **options}
+        before = {name: 0.9 * each for name, each in network.named_parameters()}
+        options = {"recipe": Recipe(learning_rate=0.05, batch_size=30), "seed": 7, "pretrained": before, **options}
         made = Members(tuple(states), recipes, names, 0) if members else None
 
         def losses(candidates):

@@ -47,9 +47,10 @@ def test_the_budget_is_kept(make_setting, network, budget, name):
 def test_without_members_their_controls_do_not_suit(make_setting, network):
     setting = make_setting(network, members=0)
     assert set(suitable(setting)) == {
-        "start", "gradient", "gradient_search", "swa", "fge", "logistic_regression", "class_balance", "snes",
+        "pretrained", "start", "gradient", "gradient_search", "swa", "fge", "logistic_regression", "class_balance",
+        "snes",
     }  # fmt: skip
-    with pytest.raises(UsageError, match=r"'greedy_soup' does not suit.*choose from: start, gradient"):
+    with pytest.raises(UsageError, match=r"'greedy_soup' does not suit.*choose from: pretrained, start, gradient"):
         points("greedy_soup", setting)
     with pytest.raises(UsageError, match="did you mean 'greedy_soup'"):
         points("greedy_soop", setting)
@@ -94,8 +95,8 @@ def test_a_network_that_reads_tokens_has_all_controls():
         network, train, search, losses, 2000, Weights(network, ["linear"], 0.1),
         Members(states, recipes, ("one", "two"), 0), recipes[0],
     )  # fmt: skip
-    assert suitable(setting) == list(CONTROLS)
-    for name in CONTROLS:
+    assert suitable(setting) == [name for name in CONTROLS if name != "pretrained"]
+    for name in suitable(setting):
         assert points(name, setting)
     uniform, learned = (points(name, setting)[0].states for name in ("uniform_soup", "learned_soup"))
     assert losses([learned])[0] < losses([uniform])[0]
