@@ -21,6 +21,14 @@ def test_the_python_example_runs_as_written(tmp_path):
     assert "error_select" in done.stdout
 
 
+def test_the_example_of_refinement_runs_as_written(tmp_path):
+    page = README.parent / "docs" / "refinement.md"
+    (program,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "macro_error_test" in done.stdout
+
+
 def test_help_is_instant_because_torch_is_not_imported():
     program = "import sys, experiments.main, moprune; sys.exit('torch' in sys.modules or 'pymoo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
