@@ -37,21 +37,20 @@ _PRUNING: Values = MappingProxyType(
         "search": {"algorithm": "nsga2", "pop_size": 40, "n_eval": 400},
     }
 )
-# Of all that was tried on a real shift, the mean of fine-tuned weights does most; a search has its use on goals without
-# a gradient and few genes: see docs/refinement.md.
+# Of all that was tried on a real shift, shares of fine-tuned members in each stage did best: see docs/refinement.md.
 _REFINEMENT: Values = MappingProxyType(
     {
         "refinement": {
-            "start": "uniform_soup",
-            "genome": "weights",
-            "parameters": ["class_biases"],
-            "delta": 3.0,
-            "members": {"count": 5, "epochs": 3},
+            "genome": "mixing",
+            "per": "stage",
+            "low": -0.5,
+            "high": 1.5,
+            "members": {"count": 8, "epochs": 3},
         },
-        "objectives": ["error", "worst_class_error"],
-        "reported": ["nll"],
-        "search": {"algorithm": "nsga2", "pop_size": 50, "n_eval": 1000},
-        "controls": ["pretrained", "start", "best_member", "ensemble", "gradient", "class_balance", "random"],
+        "objectives": ["nll"],
+        "reported": ["error", "worst_class_error"],
+        "search": {"algorithm": "sa_shade_faithful", "pop_size": 10, "n_eval": 60},
+        "controls": ["start", "best_member", "uniform_soup", "greedy_soup", "ensemble", "gradient", "random"],
     }
 )
 # Stage D of the released code, see problems.refinement: ten fine-tunings of one checkpoint at small rates; convolutions
@@ -122,8 +121,7 @@ def _refined(profile: Values, given: dict[str, Any]) -> Values:
     if profile is _SA_SHADE and refinement.get("publication") == "metaheuristics":
         profile = _METAHEURISTICS
     said = profile["refinement"]
-    same = refinement.get("genome", said["genome"]) == said["genome"]
-    if same and (profile is not _REFINEMENT or not {"parameters", "start"} & set(refinement)):
+    if refinement.get("genome", said["genome"]) == said["genome"]:
         return profile
     kept = {name: value for name, value in said.items() if name in ("members", "publication")}
     return {**profile, "refinement": kept}

@@ -178,7 +178,9 @@ HEAD = ("pso", "ga", "de", "bat", "firefly", "rpso")
 def arms(cell: Cell) -> dict[str, Callable[[], list[dict[str, Any]]]]:
     """Returns what runs each arm: a row for each of its points."""
     found: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        f"control {name}": partial(_control, cell, name) for name in suitable(cell.setting)
+        f"control {name}": partial(_control, cell, name)
+        for name in suitable(cell.setting)
+        if name != "class_balance"  # see "biases rule", which takes one of its steps
     }
     for name, build in MIXED.items():
         found[f"mixing {name}"] = partial(_searched, cell, cell.mixing, build)

@@ -27,6 +27,8 @@ MEASURES = {
 AGAINST = ("control uniform_soup", "control greedy_soup", "control gradient, everything", "mixing random search")
 """What the searches of the members' shares are compared with."""
 
+COMPARED = ("nll_test", "error_test")
+
 _MARKER = "<!-- tables -->"
 _PERCENT = [name for name in MEASURES if name != "nll_test"]
 
@@ -54,7 +56,7 @@ def read(results: Path) -> pd.DataFrame:
 
 def summary(results: pd.DataFrame) -> pd.DataFrame:
     """Returns each arm's means over seeds, the least likelihood loss first, with the seeds and the spread of it."""
-    groups = results.groupby("arm")
+    groups = results.groupby("arm", sort=False)
     table = groups[[*MEASURES, "nll_search", "images", "seconds"]].mean()
     table.insert(0, "seeds", groups.size())
     table["spread"] = groups["nll_test"].std()
@@ -63,7 +65,7 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     return table.sort_values("nll_test")
 
 
-def compared(results: pd.DataFrame, measure: str = "nll_test") -> pd.DataFrame:
+def compared(results: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Returns each search of the members' shares against the arms of :data:`AGAINST`.
 
     Columns: ``arm``, ``against``, ``difference`` (ours less theirs, mean over seeds), ``p`` (signed-rank, Holm's
@@ -83,7 +85,7 @@ def compared(results: pd.DataFrame, measure: str = "nll_test") -> pd.DataFrame:
 
 def markdown(results: pd.DataFrame) -> str:
     """Returns the tables of the study."""
-    return "\n\n".join([_means(results), _differences(results)]) + "\n"
+    return "\n\n".join([_means(results), *(_differences(results, name) for name in COMPARED)]) + "\n"
 
 
 def _means(results: pd.DataFrame) -> str:
@@ -99,16 +101,19 @@ def _means(results: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _differences(results: pd.DataFrame) -> str:
-    table = compared(results)
+def _differences(results: pd.DataFrame, measure: str) -> str:
+    table = compared(results, measure)
+    if not len(table):
+        return ""
     wide = table.pivot_table(index="arm", columns="against", values=["difference", "p"])
     names = [name for name in AGAINST if name in set(table["against"])]
-    lines = [f"| NLL on test, less that of | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines = [f"| {MEASURES[measure]} on test, less that of | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for arm in wide.index:
         cells = []
         for name in names:
             difference, p = wide.loc[arm, ("difference", name)], wide.loc[arm, ("p", name)]
-            cells.append("" if np.isnan(difference) else f"{difference:+.3f} (p = {p:.2g})")
+            told = f"{difference:+.3f}" if measure == "nll_test" else f"{100 * difference:+.1f}"
+            cells.append("" if np.isnan(difference) else f"{told} (p = {p:.2g})")
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

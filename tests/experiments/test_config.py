@@ -30,8 +30,8 @@ def test_a_task_has_its_own_section_alone(tmp_path):
         ("refine", "refinement.genome=random_subspace", ["dimension"]),
         ("sa-shade", "refinement.members.count=0", ["members.count"]),
         ("sa-shade", "refinement.start=uniform_soup", ["mixing", "start"]),
-        ("refine", "refinement.members.count=0", ["start uniform_soup", "members.count"]),
-        ("refine", "refinement.start=soup", ["soup", "uniform_soup"]),
+        ("worst-class", "refinement.members.count=0", ["start best_member", "members.count"]),
+        ("worst-class", "refinement.start=soup", ["soup", "uniform_soup"]),
         ("sa-shade", "refinement.members.augment=flip", ["flip_crop"]),
         ("sa-shade", "refinement.publication=sa_shade", ["profile: paper"]),
         ("sa-shade", "controls=[unpruned]", ["unpruned", "uniform_soup"]),
@@ -47,12 +47,9 @@ def test_what_says_nothing_is_refused_in_a_line(experiment, override, words):
 
 def test_a_profile_is_filled_in_for_the_genome_and_publication_given():
     sound = load_experiment("refine", ["refinement.genome=scales", "refinement.spread=0.1"])
-    assert (sound.refinement.delta, sound.refinement.parameters, sound.refinement.members.count) == (None, None, 5)
-    assert sound.refinement.start == "network"
+    assert (sound.refinement.per, sound.refinement.low, sound.refinement.members.count) == (None, None, 8)
     default = load_experiment("refine").refinement
-    assert (default.start, default.parameters, default.delta) == ("uniform_soup", ("class_biases",), 3.0)
-    head = load_experiment("refine", ["refinement.parameters=[head]"]).refinement
-    assert (head.start, head.delta) == ("network", None)
+    assert (default.genome, default.per, default.low, default.high) == ("mixing", "stage", -0.5, 1.5)
     first, second = load_experiment("sa-shade-paper"), load_experiment("metaheuristics", ["profile=paper"])
     assert (first.search.algorithm, first.refinement.parameters) == ("sa_shade_faithful", ("convolutions", "norms"))
     assert (second.search.algorithm, second.refinement.parameters, second.refinement.delta) == ("pso", ("head",), 0.01)

@@ -46,15 +46,16 @@ def test_a_single_objective_chooses_and_of_several_the_loss():
 
 
 def test_a_better_worst_class_may_cost_a_point_of_error():
-    kind = task_kind(load_experiment("refine"))
+    kind = task_kind(load_experiment("worst-class"))
     errors = {"error_search": [0.10, 0.105, 0.15], "error_select": [0.10, 0.12, 0.10], "nll_search": [1, 2, 3]}
     worst = {f"worst_class_error_{split}": [0.5, 0.3, 0.1] for split in ("search", "select")}
     assert kind.choose(points(**errors, **worst), SIZES) == "b"  # of b .8 points of error more than the least, of c 3.8
     assert "for at most 1% more error" in kind.choice(["error", "worst_class_error"])
 
 
-def test_the_default_starts_from_the_mean_of_the_members_and_the_rule_of_its_class_biases():
-    kind = task_kind(load_experiment("refine", ["refinement.members={count: 2, epochs: 1}", "search.pop_size=10"]))
+def test_a_search_of_class_biases_starts_from_a_soup_and_what_the_rule_makes_of_it():
+    changes = ["refinement.start=uniform_soup", "refinement.members={count: 2, epochs: 1}", "search.pop_size=10"]
+    kind = task_kind(load_experiment("worst-class", changes))
     problem = kind.problem(1)
     _, network, _ = kind._data
     assert problem.genotype.changed == ("linear.bias",)
@@ -76,7 +77,7 @@ def test_the_default_starts_from_the_mean_of_the_members_and_the_rule_of_its_cla
 
 def test_the_best_member_can_be_the_start():
     kind = task_kind(
-        load_experiment("refine", ["refinement.start=best_member", "refinement.members={count: 2, epochs: 1}"])
+        load_experiment("worst-class", ["refinement.start=best_member", "refinement.members={count: 2, epochs: 1}"])
     )
     problem = kind.problem(1)
     losses = problem.losses([(state,) for state in problem.members.states])
