@@ -13,6 +13,7 @@ from pymoo.core.population import Population
 from pymoo.operators.mutation.nom import NoMutation
 
 from moprune.algorithms.adaptive_de import JADE, LSHADE, SHADE, TDE, LSHADEEpSin, SaDE, SASHADETriEnSin
+from moprune.algorithms.biotune import BioTune
 from moprune.algorithms.cmaes import CMAES
 from moprune.algorithms.swarms import BatAlgorithm, FireflyAlgorithm, RelativisticPSO
 from moprune.contexts import Context
@@ -58,6 +59,8 @@ ADAPTIVE_DE: Mapping[str, Callable[..., Algorithm]] = MappingProxyType(
 SINGLE_OBJECTIVE: Mapping[str, Callable[..., Algorithm]] = MappingProxyType(
     {
         **ADAPTIVE_DE,
+        "biotune": BioTune,
+        "biotune_faithful": partial(BioTune, profile="faithful"),
         "bat": BatAlgorithm,
         "firefly": FireflyAlgorithm,
         "rpso": RelativisticPSO,
