@@ -34,7 +34,8 @@ from moprune.metrics import worst_class_error
 from moprune.networks import Preprocess, pretrained
 from moprune.networks.selection import State
 from moprune.objectives import Objective, Outcome
-from moprune.population.recipes import Recipe, draw_recipes
+from moprune.population import finetune
+from moprune.population.recipes import STEP_COST, Recipe, draw_recipes
 from moprune.search import Run, search
 from moprune.seeding import derive
 from problems.refinement import Members, RefinementProblem, finetuned
@@ -182,6 +183,7 @@ def arms(cell: Cell) -> dict[str, Callable[[], list[dict[str, Any]]]]:
         for name in suitable(cell.setting)
         if name != "class_balance"  # see "biases rule", which takes one of its steps
     }
+    found["control gradient for all that was spent"] = partial(_descended, cell)
     for name, build in MIXED.items():
         found[f"mixing {name}"] = partial(_searched, cell, cell.mixing, build)
     balanced = cell.biases
@@ -213,6 +215,16 @@ def _searched(
         state = cell.soup | state
     row = _row(cell, (state,), run.images(), seconds)
     return [row | {"claimed": claimed, "evaluations": evaluations, "success": _success(run)}]
+
+
+def _descended(cell: Cell) -> list[dict[str, Any]]:
+    """Returns the network fine-tuned for what members and search cost together."""
+    data = cell.setting.train
+    epochs = round((cell.members.images + cell.setting.budget) / (STEP_COST * len(data.labels)))
+    recipe = replace(cell.setting.recipe, epochs=epochs)
+    began = time.perf_counter()
+    (state,) = finetune(cell.network, data.inputs, data.labels, recipe, seed=cell.seed, device="cpu")
+    return [_row(cell, (state,), recipe.images(len(data.labels)), time.perf_counter() - began)]
 
 
 def _rule(cell: Cell) -> list[dict[str, Any]]:
