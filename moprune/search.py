@@ -25,6 +25,8 @@ from moprune.log import EvaluationLog, Key, Record, genome_digest
 from moprune.problem import Genomes, SearchProblem
 
 _LONELY_CALLS = 20
+# Genomes that are handed over at once: whole networks a few at a time, as a population of them is large enough once.
+_STACKED_BYTES, _TOGETHER = 1 << 28, 2
 
 
 @dataclass(frozen=True)
@@ -318,16 +320,18 @@ class LoggedEvaluator(Evaluator):
     ) -> list[Record]:
         if not genomes:
             return []
-        X = np.stack(genomes)
         started = time.perf_counter()
-        out = problem.evaluate(X, return_values_of=values_of, return_as_dictionary=True, **kwargs)
+        step = max(_TOGETHER, _STACKED_BYTES // max(1, genomes[0].nbytes))
+        parts = []
+        for first in range(0, len(genomes), step):
+            part = slice(first, first + step)
+            told = kwargs | ({"contexts": kwargs["contexts"][part]} if "contexts" in kwargs else {})
+            X = np.stack(genomes[part])
+            out = problem.evaluate(X, return_values_of=values_of, return_as_dictionary=True, **told)
+            parts.append(_numbers(out, len(X)))
+        arrays = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
         seconds = time.perf_counter() - started
         self._seconds += seconds
-        arrays = {
-            name: np.asarray(value, dtype=np.float64).reshape(len(X), -1)
-            for name, value in out.items()
-            if value is not None and np.asarray(value).dtype.kind in "fiub"
-        }
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 where = int(np.argwhere(~np.isfinite(array))[0, 0])
@@ -336,7 +340,9 @@ class LoggedEvaluator(Evaluator):
                     "must be finite (an objective that is never set counts as inf in pymoo)"
                 )
         return [
-            Record(digest, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(X), context)
+            Record(
+                digest, x, {name: array[i].tolist() for name, array in arrays.items()}, seconds / len(genomes), context
+            )
             for i, ((context, digest), x) in enumerate(zip(keys, genomes, strict=True))
         ]
 
@@ -385,6 +391,15 @@ class LoggedEvaluator(Evaluator):
                 dict(zip(names, best.tolist(), strict=True)), volume,
             )
         )  # fmt: skip
+
+
+def _numbers(out: dict[str, Any], count: int) -> dict[str, NDArray[np.float64]]:
+    """Returns what a problem put out as numbers, a row a candidate."""
+    return {
+        name: np.asarray(value, dtype=np.float64).reshape(count, -1)
+        for name, value in out.items()
+        if value is not None and np.asarray(value).dtype.kind in "fiub"
+    }
 
 
 def _contexts(problem: Problem, pop: Population) -> list[Context]:

@@ -1,11 +1,12 @@
 """The study of refinement: every search and every baseline at the same budget of forward images, on several seeds.
 
-    python -m experiments.studies.refinement --data FOLDER --out FOLDER [--seeds 5]
+    python -m experiments.studies.refinement --data FOLDER --out FOLDER [--seeds 1,2,3,4,5]
 
 A ResNet-20 trained on CIFAR-10 meets strongly compressed JPEG images. It is fine-tuned on images of ``train/``; search,
 select and test are images of ``test/``, which it has not seen in pre-training: search and select from one fixed half,
 test the other. What is finished is not done again, an arm at a time, so that an interrupted study goes on. The tables
-are those of :mod:`experiments.studies.refinement_table`.
+are those of :mod:`experiments.studies.refinement_table`. The sizes fit an hour on two cores; the full ones are
+``--train 10000 --searched 3000 --evaluations 200``.
 """
 
 import json
@@ -126,7 +127,7 @@ class Cell:
             Labelled(*stacked(self.task.train, _PREPROCESS)),
             Labelled(*stacked(self.task.search, _PREPROCESS)),
             self.mixing.losses,
-            budget=self.evaluations * SEARCH,
+            budget=self.evaluations * len(self.task.search),
             genotype=self.mixing.genotype,
             members=self.members,
             recipe=Recipe(0.01),
@@ -259,7 +260,7 @@ def _row(cell: Cell, states: Sequence[State], images: float, seconds: float) -> 
     return {"seed": cell.seed, **measured, "images": float(images), "seconds": seconds}
 
 
-def divided(folder: Path, seed: int) -> Task:
+def divided(folder: Path, seed: int, train_images: int = TRAIN, search_images: int = SEARCH) -> Task:
     """Returns the task of a seed: its own images of ``train/``, and of the search's half of ``test/``."""
     source = open_tar(folder / "cifar10_jpeg.tar")
     train, unseen = source.subsets["train"], source.subsets["test"]
@@ -268,11 +269,11 @@ def divided(folder: Path, seed: int) -> Task:
     searched = np.array(half)
     reported = np.setdiff1d(places, searched)
     labels = unseen.labels[searched]
-    drawn_places = limit(labels, SEARCH + SELECT, seed=derive(seed, "search and select"))
-    among = limit(labels[drawn_places], SEARCH, seed=derive(seed, "search"))
+    drawn_places = limit(labels, search_images + SELECT, seed=derive(seed, "search and select"))
+    among = limit(labels[drawn_places], search_images, seed=derive(seed, "search"))
     rest = np.setdiff1d(np.arange(len(drawn_places)), among)
     pick = searched[np.array(drawn_places)]
-    trained = limit(train.labels, TRAIN, seed=derive(seed, "train"))
+    trained = limit(train.labels, train_images, seed=derive(seed, "train"))
     splits: dict[str, Split] = {
         "train": train.subset(trained), "search": unseen.subset(pick[np.array(among)].tolist()),
         "select": unseen.subset(pick[rest].tolist()), "test": unseen.subset(reported.tolist()),
@@ -281,9 +282,8 @@ def divided(folder: Path, seed: int) -> Task:
     return Task("cifar10_jpeg", source.classes, **splits, corruptions=corruptions)  # type: ignore[arg-type]
 
 
-def opened(folder: Path, seed: int, out: Path, evaluations: int) -> Cell:
+def opened(folder: Path, task: Task, seed: int, out: Path, evaluations: int) -> Cell:
     """Returns a seed's cell; its members are fine-tuned first, or found in the cache."""
-    task = divided(folder, seed)
     network = pretrained("cifar_resnet20", str(folder / "resnet20_cifar10.pth"))
     recipes = draw_recipes(MEMBERS, seed, base_rate=0.01, epochs=EPOCHS, kind="random")
     members = finetuned(network, task, recipes, preprocess=_PREPROCESS, seed=seed, device="cpu")
@@ -295,11 +295,13 @@ def main(
     out: Annotated[Path, typer.Option(help="Folder for results; what is there is not done again.")],
     seeds: Annotated[str, typer.Option(help="Run seeds, e.g. 1,2,3.")] = "1,2,3,4,5",
     evaluations: Annotated[int, typer.Option(min=1, help="Of each search.")] = EVALUATIONS,
+    train: Annotated[int, typer.Option(min=10, help="Images of train/ that members learn from.")] = TRAIN,
+    searched: Annotated[int, typer.Option(min=10, max=4500, help="Images a candidate is scored on.")] = SEARCH,
     only: Annotated[str, typer.Option(help="Arms whose name begins so, e.g. control.")] = "",
 ) -> None:
     """Runs the study of refinement; one JSON file an arm and seed."""
     for seed in map(int, seeds.split(",")):
-        cell = opened(data, seed, out, evaluations)
+        cell = opened(data, divided(data, seed, train, searched), seed, out, evaluations)
         for name, run in arms(cell).items():
             path = cell.out / f"{name}.json"
             if path.is_file() or not name.startswith(only):

@@ -150,6 +150,18 @@ def test_long_genomes_are_logged_by_their_digest_and_the_last_population_is_kept
         assert (again.genomes(front) == run.genomes(front)).all()
 
 
+def test_long_genomes_are_handed_over_in_parts_that_change_nothing(monkeypatch):
+    whole = search(Sphere(50), Climber(), n_eval=40, seed=4)
+    monkeypatch.setattr("moprune.search._STACKED_BYTES", 3 * 50 * 8)
+    sizes = []
+    problem = Sphere(50)
+    monkeypatch.setattr(problem, "callback", lambda X, out: sizes.append(len(X)))
+    parts = search(problem, Climber(), n_eval=40, seed=4)
+    assert max(sizes) == 3
+    assert parts.history().drop(columns="seconds").equals(whole.history().drop(columns="seconds"))
+    assert parts.problem.seen == whole.problem.seen
+
+
 def test_genomes_of_each_type_come_back_as_they_were():
     for dtype in (np.float32, np.float64):
         run = search(Sphere(5, dtype), Climber(), n_eval=8, seed=1)
