@@ -16,27 +16,35 @@ Images to features
 Weights
     `select`, `state_of`, `norm_statistics`: tensors by name, and their values, a `State`.
     `Suffix`: the part of a network that some tensors can change anything in.
+    `units`: stem, blocks or stages, head of any network, each a `Unit` with the names of its parameters.
+    `save_delta`, `apply_delta`: what differs from a pre-trained network, as a file; `Factors`, `merged`: at low rank.
 
 Costs
     `parameters`, `flops`, `latency`; `SlimmedCosts` of pruned networks without building them.
+    `tuning_costs`: of training some tensors, and of storing them.
 
 Nothing here unpickles a file or changes the global random state.
 """
 
 from moprune.networks.cifar_resnet import cifar_resnet
 from moprune.networks.costs import SlimmedCosts, flops, latency, parameters
+from moprune.networks.delta import apply_delta, save_delta
 from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
 from moprune.networks.features import FeatureExtractor, cached_features, head_of
 from moprune.networks.loading import build, pretrained, published
+from moprune.networks.low_rank import Factors, factor_shapes, merged
 from moprune.networks.lstm import LSTMClassifier, Tokens
 from moprune.networks.preprocess import Preprocess
 from moprune.networks.selection import State, norm_statistics, select, state_of
 from moprune.networks.suffix import Suffix
 from moprune.networks.text import pretrained_text
+from moprune.networks.tuning_costs import TuningCosts, tuning_costs
+from moprune.networks.units import Unit, units
 from moprune.networks.weights import load_weights, read_weights
 
 __all__ = [
     "DigitsNet",
+    "Factors",
     "FeatureExtractor",
     "LSTMClassifier",
     "Preprocess",
@@ -44,14 +52,19 @@ __all__ = [
     "State",
     "Suffix",
     "Tokens",
+    "TuningCosts",
+    "Unit",
+    "apply_delta",
     "build",
     "cached_features",
     "cifar_resnet",
     "digit_images",
+    "factor_shapes",
     "flops",
     "head_of",
     "latency",
     "load_weights",
+    "merged",
     "norm_statistics",
     "parameters",
     "pretrained",
@@ -59,6 +72,9 @@ __all__ = [
     "pretrained_text",
     "published",
     "read_weights",
+    "save_delta",
     "select",
     "state_of",
+    "tuning_costs",
+    "units",
 ]
