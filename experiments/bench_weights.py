@@ -125,7 +125,7 @@ def bench_weights(
         batch_size: images at once, for both ways.
         candidates: members of the population, each with a trial; >= 2.
         generations: of the search before the one that is measured: nearly every trial of the first one succeeds, of
-            later ones few, as in a search.
+            later ones fewer.
         rounds: times each way is measured, in turn, so that a machine changing speed hits both; >= 2.
         seed: of populations and trials.
         device: ``auto``, ``cpu`` or ``cuda[:n]``.
