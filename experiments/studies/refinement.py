@@ -260,14 +260,21 @@ def _row(cell: Cell, states: Sequence[State], images: float, seconds: float) -> 
     return {"seed": cell.seed, **measured, "images": float(images), "seconds": seconds}
 
 
-def divided(folder: Path, seed: int, train_images: int = TRAIN, search_images: int = SEARCH) -> Task:
-    """Returns the task of a seed: its own images of ``train/``, and of the search's half of ``test/``."""
+def divided(
+    folder: Path, seed: int, train_images: int = TRAIN, search_images: int = SEARCH, *, confirming: bool = False
+) -> Task:
+    """Returns the task of a seed: its own images of ``train/``, and of the search's half of ``test/``.
+
+    Confirming, the halves change places: no setting of the study has been chosen by what it scored on those images.
+    """
     source = open_tar(folder / "cifar10_jpeg.tar")
     train, unseen = source.subsets["train"], source.subsets["test"]
     places = np.arange(len(unseen))
     half = limit(unseen.labels, len(unseen) // 2, seed=0)  # the same half for every seed
     searched = np.array(half)
     reported = np.setdiff1d(places, searched)
+    if confirming:
+        searched, reported = reported, searched
     labels = unseen.labels[searched]
     drawn_places = limit(labels, search_images + SELECT, seed=derive(seed, "search and select"))
     among = limit(labels[drawn_places], search_images, seed=derive(seed, "search"))
@@ -297,14 +304,17 @@ def main(
     evaluations: Annotated[int, typer.Option(min=1, help="Of each search.")] = EVALUATIONS,
     train: Annotated[int, typer.Option(min=10, help="Images of train/ that members learn from.")] = TRAIN,
     searched: Annotated[int, typer.Option(min=10, max=4500, help="Images a candidate is scored on.")] = SEARCH,
-    only: Annotated[str, typer.Option(help="Arms whose name begins so, e.g. control.")] = "",
+    only: Annotated[str, typer.Option(help="Arms whose name begins so, e.g. control,biases.")] = "",
+    confirming: Annotated[
+        bool, typer.Option("--confirm", help="Test on the half that was searched, and vice versa.")
+    ] = False,
 ) -> None:
     """Runs the study of refinement; one JSON file an arm and seed."""
     for seed in map(int, seeds.split(",")):
-        cell = opened(data, divided(data, seed, train, searched), seed, out, evaluations)
+        cell = opened(data, divided(data, seed, train, searched, confirming=confirming), seed, out, evaluations)
         for name, run in arms(cell).items():
             path = cell.out / f"{name}.json"
-            if path.is_file() or not name.startswith(only):
+            if path.is_file() or not name.startswith(tuple(only.split(","))):
                 continue
             began = time.perf_counter()
             rows = [row | {"arm": name} for row in run()]
