@@ -35,16 +35,17 @@ RANKED = (
     "de", "sade", "jade", "shade", "lshade", "lshade_epsin", "tde", "sa_shade", "sa_shade_faithful",
     "cmaes", "pso", "ga",
 )  # fmt: skip
+_SINUSOIDS = replace(PROFILES["sound"], sinusoids=True)
 ABLATION: Mapping[str, Callable[[], Algorithm]] = MappingProxyType(
     {
         "lshade_epsin, 0.25": lambda: LSHADEEpSin(FALLING, frequency=0.25),
-        "sa_shade, 0.5": lambda: SASHADETriEnSin(MEMBERS, profile=replace(PROFILES["sound"], frequency=0.5)),
-        "sa_shade, none": lambda: SASHADETriEnSin(MEMBERS, profile=replace(PROFILES["sound"], sinusoids=False)),
+        "sa_shade, 0.25": lambda: SASHADETriEnSin(MEMBERS, profile=replace(_SINUSOIDS, frequency=0.25)),
+        "sa_shade, 0.5": lambda: SASHADETriEnSin(MEMBERS, profile=_SINUSOIDS),
     }
 )
-"""The frequency of the decreasing sinusoid: 0.5, which is a constant F, against 0.25, and no sinusoids at all."""
+"""The frequency of the decreasing sinusoid: 0.5, which is a constant F, against 0.25; sa_shade by itself has none."""
 _FAMILIES = {"lshade_epsin": ("lshade", "lshade_epsin", "lshade_epsin, 0.25"),
-             "sa_shade": ("sa_shade, none", "sa_shade, 0.5", "sa_shade")}  # fmt: skip
+             "sa_shade": ("sa_shade", "sa_shade, 0.5", "sa_shade, 0.25")}  # fmt: skip
 
 _MARKER = "<!-- tables -->"
 _MEASURE = "error"

@@ -74,9 +74,9 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
         "faithful": Profile(),
         "sound": Profile(
-            frequency=0.25,
             period=None,
             redrawn=False,
+            sinusoids=False,  # the ranking in docs/algorithms.md
             centred=True,
             at_least_one=True,
             p_best=0.11,
