@@ -14,9 +14,13 @@ def read(log: EvaluationLog, stage: str, seed: int, objectives: Sequence[Objecti
     """Returns what a stage of a log evaluated, each genome at its first request, in order.
 
     Columns are ``evaluations`` (asked for up to and with this one, >= 1), ``generation`` and ``<objective>_search`` in
-    natural units; no rows if the log has no such stage.
+    natural units; no rows if the log has no such stage. What is provisional (:mod:`moprune.contexts`: dropped early,
+    or scored on a subset, a rung or fewer training seeds alone) is not among them.
     """
     logged, _ = log.history(stage, seed)
+    if "provisional" in logged:
+        whole = [not np.any(each) for each in logged["provisional"]]
+        logged = logged[np.array(whole, dtype=bool)].reset_index(drop=True)
     natural = np.stack(list(logged["natural"])) if len(logged) else np.empty((0, len(objectives)))
     values = {f"{o.name}_search": natural[:, i] for i, o in enumerate(objectives)}
     return pd.DataFrame({"evaluations": logged["position"] + 1, "generation": logged["generation"], **values})

@@ -5,7 +5,8 @@ another row that points to it. Resuming is replaying: the algorithm starts again
 found here, and the first request that is not is where the work goes on. There is no other state.
 
 One writer at a time holds the file (a lock beside it), one transaction a generation, with SQLite's rollback
-journal (write-ahead logging does not work on network file systems).
+journal (write-ahead logging does not work on network file systems). A seal over all rows (:mod:`moprune.seal`) is
+checked whenever the file is opened.
 """
 
 import hashlib
@@ -23,9 +24,12 @@ import pandas as pd
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from moprune import seal
 from moprune.errors import MopruneError, UsageError
 
-FORMAT = 1
+FORMAT = 2
+_UNSEALED = 1
+"""The format before the seal: read as it is, and sealed once it is opened to be written."""
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -58,6 +62,7 @@ KEPT_BYTES = 1 << 20
 """Longer genomes (whole networks) are not logged but by their digest; :meth:`EvaluationLog.keep` keeps chosen ones."""
 
 _KINDS: Mapping[str, int] = MappingProxyType({"float64": 0, "bool": 1, "float32": 2})
+_KIND_NAMES = ("doubles", "bits", "singles")
 
 
 @dataclass(frozen=True)
@@ -86,10 +91,7 @@ class Record:
 
 def genome_digest(genome: NDArray[Any]) -> str:
     """Returns the SHA-256 of a genome: its type, length and bits, doubles or singles (little-endian)."""
-    kind = {"bool": "bits", "float32": "singles"}.get(genome.dtype.name, "doubles")
-    hasher = hashlib.sha256(f"{kind}:{genome.size}:".encode())
-    hasher.update(_pack(genome))
-    return hasher.hexdigest()
+    return _digest(_kind(genome), genome.size, _pack(genome))
 
 
 class EvaluationLog:
@@ -158,7 +160,10 @@ class EvaluationLog:
     def set_meta(self, key: str, value: Any) -> None:
         """Stores a JSON value under ``key``."""
         with self._transaction() as connection:
-            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value, sort_keys=True)))
+            gone = connection.execute("SELECT 'meta', key, value FROM meta WHERE key = ?", (key,)).fetchall()
+            row = (key, json.dumps(value, sort_keys=True))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", row)
+            seal.add(connection, [("meta", *row)], gone)
 
     def lookup(self, keys: Iterable[Key]) -> dict[Key, Record]:
         """Returns the records of those evaluations that were done before."""
@@ -193,16 +198,20 @@ class EvaluationLog:
         records: Sequence[Record],
     ) -> None:
         """Writes one generation in one transaction: its new records, and its requests from ``position`` on."""
+        evaluated = [(*r.key, *_stored(r.genome), _exact(r.values), float(r.seconds)) for r in records]
+        asked = [(stage, int(seed), int(position + i), int(generation), *key) for i, key in enumerate(requests)]
         with self._transaction() as connection:
             connection.executemany(
                 'INSERT INTO evaluation (context, genome_sha256, genome, boolean, length, "values", seconds) '
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                [(r.context, r.digest, *_stored(r.genome), _exact(r.values), r.seconds) for r in records],
+                evaluated,
             )
             connection.executemany(
                 "INSERT INTO request SELECT ?, ?, ?, ?, id FROM evaluation WHERE context = ? AND genome_sha256 = ?",
-                [(stage, seed, position + i, generation, *key) for i, key in enumerate(requests)],
+                asked,
             )
+            rows = [("evaluation", *row[:2], *row[3:]) for row in evaluated]
+            seal.add(connection, [*rows, *(("request", *row) for row in asked)])
 
     def keep(self, genomes: Iterable[NDArray[Any]]) -> None:
         """Stores evaluated genomes that were too long to be logged with every evaluation; twice does no harm."""
@@ -216,9 +225,9 @@ class EvaluationLog:
         """Returns what an algorithm evaluated, in order, each genome at its first request.
 
         Returns:
-            A frame with columns ``position`` (of the request, from 0), ``generation``, ``seconds`` and, for each
-            of the values a record holds, an object column of float64 arrays; and the genomes, ``(n, n_var)``; where
-            one was too long to be kept, ``(n,)`` objects, None in its place.
+            A frame with columns ``position`` (of the request, from 0), ``generation``, ``seconds``, ``context`` (of the
+            key), ``digest`` and, for each of the values a record holds, an object column of float64 arrays; and the
+            genomes, ``(n, n_var)``; where one was too long to be kept, ``(n,)`` objects, None in its place.
         """
         rows = self._query(
             "SELECT MIN(position), generation, genome_sha256, genome, boolean, length, \"values\", seconds, context "
@@ -231,6 +240,8 @@ class EvaluationLog:
             "position": [row[0] for row in rows],
             "generation": [row[1] for row in rows],
             "seconds": [row[7] for row in rows],
+            "context": [row[8] for row in rows],
+            "digest": [row[2] for row in rows],
         }
         names = records[0].values.keys() if records else ["F"]
         columns = {name: [np.asarray(r.values[name]) for r in records] for name in names}
@@ -257,24 +268,51 @@ class EvaluationLog:
         else:
             connection = sqlite3.connect(self.path or ":memory:", isolation_level=None)
         self._connection = connection
+        # Text that is no text any more is found by the seal, which says so better than a codec.
+        connection.text_factory = lambda data: data.decode("utf-8", "backslashreplace")
         if not self._read_only:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not tables:
-            with self._transaction():
-                for statement in filter(str.strip, _SCHEMA.split(";")):
-                    connection.execute(statement)
-                connection.execute("INSERT INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
-        elif not {"meta", "evaluation", "request"} <= tables or self.meta("format") != FORMAT:
-            raise MopruneError(
-                f"{self.path} is no evaluation log of format {FORMAT}; move it away, or use the version of moprune "
-                "that wrote it"
-            )
-        damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise self._damaged(damage)
+        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not tables:
+            self._create(connection)
+        elif not {"meta", "evaluation", "request"} <= tables:
+            raise self._foreign()
+        else:
+            self._check(connection)
         return connection
+
+    def _create(self, connection: sqlite3.Connection) -> None:
+        if self._read_only:
+            raise self._damaged("it is empty")
+        with self._transaction():
+            for statement in filter(str.strip, _SCHEMA.split(";")):
+                connection.execute(statement)
+            self._seal(connection)
+
+    def _seal(self, connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('format', ?)", (json.dumps(FORMAT),))
+        seal.write(connection, seal.total_of(connection))
+
+    def _check(self, connection: sqlite3.Connection) -> None:
+        """Checks every row: what SQLite's own check, of the structure alone, does not see."""
+        sealed, form = seal.stored(connection), self._query("SELECT value FROM meta WHERE key = 'format'", ())
+        if form not in ([(json.dumps(FORMAT),)], [(json.dumps(_UNSEALED),)]):
+            raise self._foreign()
+        if sealed is None and form == [(json.dumps(_UNSEALED),)]:
+            if not self._read_only:
+                with self._transaction():
+                    self._seal(connection)
+        elif sealed != seal.text(seal.total_of(connection)):
+            raise self._damaged("its rows are not those that were written")
+        for digest, kind, length, genome in connection.execute(
+            "SELECT genome_sha256, boolean, length, genome FROM evaluation WHERE length(genome) > 0"
+        ):
+            if digest != _digest(kind, length, genome):
+                raise self._damaged("a genome is not the one that was written")
 
     def _query(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
         with self._clear_errors():
@@ -303,6 +341,8 @@ class EvaluationLog:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if self._read_only:
+                raise MopruneError(f"cannot read {self.path}: {error}; restore it from a copy") from error
             raise MopruneError(
                 f"cannot write {self.path}: {error}; free some space or make it writable, then run the same "
                 "command again (everything logged so far is kept)"
@@ -311,6 +351,12 @@ class EvaluationLog:
             raise self._damaged(str(error)) from error
         except OSError as error:
             raise MopruneError(f"cannot open {self.path}: {error.strerror or error}") from error
+
+    def _foreign(self) -> MopruneError:
+        return MopruneError(
+            f"{self.path} is no evaluation log of format {FORMAT}; move it away, or use the version of moprune "
+            "that wrote it"
+        )
 
     def _damaged(self, reason: str) -> MopruneError:
         return MopruneError(
@@ -322,7 +368,17 @@ def _stored(genome: NDArray[Any] | None) -> tuple[bytes, int, int]:
     """Returns what is stored of a new record's genome: its bytes (none if it is long), its kind and its length."""
     assert genome is not None
     packed = _pack(genome)
-    return packed if len(packed) <= KEPT_BYTES else b"", _KINDS.get(genome.dtype.name, 0), genome.size
+    return packed if len(packed) <= KEPT_BYTES else b"", _kind(genome), genome.size
+
+
+def _kind(genome: NDArray[Any]) -> int:
+    return _KINDS.get(genome.dtype.name, 0)
+
+
+def _digest(kind: int, length: int, packed: bytes) -> str:
+    hasher = hashlib.sha256(f"{_KIND_NAMES[kind]}:{length}:".encode())
+    hasher.update(packed)
+    return hasher.hexdigest()
 
 
 def _pack(genome: NDArray[Any]) -> bytes:

@@ -84,7 +84,7 @@ class Run:
         """Returns every genome evaluated in full, in order: ``solution``, ``generation`` and each objective.
 
         Objectives are those the search saw, in natural units, in columns ``<objective>_search``. Candidates that were
-        dropped early or scored on a subset alone (:mod:`moprune.contexts`) are not among them.
+        dropped early or scored in part alone (:mod:`moprune.contexts`) are not among them.
         """
         return self._load()[0].copy()
 
@@ -236,7 +236,7 @@ def run_algorithm(
 
 
 def _score_in_full(problem: Problem, pop: Population, evaluator: "LoggedEvaluator") -> None:
-    """Scores the members of the last population that are known from a subset alone on the whole search split."""
+    """Scores the members of the last population that are known in part alone: from a subset, a rung or some seeds."""
     partial = [individual.X for individual in pop if np.any(individual.get("provisional"))]
     if partial:
         evaluator.eval(problem, Population.new("X", partial))
@@ -407,8 +407,9 @@ def _contexts(problem: Problem, pop: Population) -> list[Context]:
     contexts = [individual.get("context") or PLAIN for individual in pop]
     if getattr(problem, "contextual", False):
         return contexts
-    if any(context.subset is not None for context in contexts):
-        raise UsageError(f"the algorithm asks for scores on subsets, which {type(problem).__name__} does not have")
+    for name, what in (("subset", "on subsets"), ("rung", "on rungs"), ("seeds", "with fewer training seeds")):
+        if any(getattr(context, name) is not None for context in contexts):
+            raise UsageError(f"the algorithm asks for scores {what}, which {type(problem).__name__} does not have")
     return [PLAIN] * len(contexts)
 
 

@@ -22,7 +22,9 @@ from pymoo.operators.crossover.ux import UX
 from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.util.ref_dirs import get_reference_directions
 
-from moprune.algorithms.duplicates import PackedDuplicateElimination
+from moprune.algorithms.choices import choice_operators
+from moprune.algorithms.duplicates import PackedDuplicateElimination, SelectedDuplicateElimination
+from moprune.algorithms.promotion import PromotingNSGA2
 from moprune.algorithms.published import published_nsga2
 from moprune.algorithms.sampling import DensitySampling, RankedSampling
 from moprune.algorithms.scores import checked_scores
@@ -88,6 +90,7 @@ def _steady_state(*, problem: Problem, **options: Any) -> Algorithm:
 _ANY: Mapping[str, Builder] = MappingProxyType(
     {
         "nsga2": _plain(NSGA2),
+        "nsga2_promoting": _plain(PromotingNSGA2),
         "nsga3": _with_directions(NSGA3),
         "smsemoa": _plain(SMSEMOA),
         "spea2": _plain(SPEA2),
@@ -120,12 +123,16 @@ def make(
     scores: ArrayLike | None = None,
     first: NDArray[Any] | Sequence[NDArray[Any]] | None = None,
     blocks: NDArray[np.int64] | None = None,
+    choices: NDArray[np.bool_] | None = None,
 ) -> Algorithm:
     """Returns a pymoo algorithm ready for the problem.
 
-    Float genomes get the algorithm's own operators; algorithms of :data:`SINGLE_OBJECTIVE` are for one objective. Bit
-    genomes get one of two kits, both with the unpruned network in the first population and duplicate elimination by
-    hash:
+    Float genomes get the algorithm's own operators; algorithms of :data:`SINGLE_OBJECTIVE` are for one objective. Where
+    the problem says which variables of a genome count, in a method ``selected``, those for several objectives take
+    genomes that agree in these for duplicates.
+
+    Bit genomes get one of two kits, both with the unpruned network in the first population and duplicate elimination
+    by hash:
 
     - ``uniform``: :class:`DensitySampling` (every density), uniform crossover and 1/L bit flips;
     - ``sparse``: :class:`RankedSampling` (sizes on a logarithmic scale), :class:`SizePreservingCrossover` and
@@ -148,6 +155,8 @@ def make(
             drawn uniformly. Those in :data:`UNBOUNDED` search variables without bounds too, if all are given.
         blocks: for adaptive differential evolution, the block of each variable, ``(n_var,)``; crossover takes blocks
             whole.
+        choices: for float genomes and algorithms of :data:`WITH_OPERATORS`, which variables are choices of which the
+            whole part counts, ``(n_var,)``; they get operators of their own (:mod:`moprune.algorithms.choices`).
 
     Raises:
         UsageError: the name is not known, or does not suit the problem or the options.
@@ -180,6 +189,15 @@ def make(
         if name not in ADAPTIVE_DE:
             raise UsageError(f"algorithm {name!r} takes no blocks; use one of: {', '.join(ADAPTIVE_DE)}")
         options["blocks"] = blocks
+    if name in _ANY and problem.vtype is not bool and hasattr(problem, "selected"):
+        options["eliminate_duplicates"] = SelectedDuplicateElimination(problem.selected)
+    if choices is not None:
+        if name not in _ANY or problem.vtype is bool:
+            raise UsageError(
+                f"algorithm {name!r} takes no choices here: they are for real numbers and one of: "
+                f"{', '.join(WITH_OPERATORS)}"
+            )
+        options |= choice_operators(problem, choices)
     if name not in _BITS and name not in SINGLE_OBJECTIVE:
         options.setdefault("pop_size", 50)
     return builder(problem=problem, **options)

@@ -49,11 +49,13 @@ class ObjectiveContract:
         logits, ood_logits = seen(labels, 5), pools(5)
         share = float(torch.rand((), generator=generator))
         counts = {"active_units": 10, "head_parameters": 100, "parameters": 1000, "flops": 10_000}
+        counts |= {"trainable_parameters": 100, "backward_flops": 1000, "activation_bytes": 1000, "stored_bytes": 400}
+        shares = {"active_fraction": share, "trainable_share": share}
         return Outcome(
             logits=logits,
             labels=labels,
             ood_logits=ood_logits,
-            costs={"active_fraction": share, **{name: round(share * largest) for name, largest in counts.items()}},
+            costs=shares | {name: round(share * largest) for name, largest in counts.items()},
             representations=Representations(seen(labels, 7), pools(7), seen(train_labels, 7), train_labels),
             features=Representations(seen(labels, 9), pools(9), seen(train_labels, 9), train_labels),
             corrupted_logits={"contrast@3": logits + normal(90, 5), "gaussian_noise@1": logits + normal(90, 5)},

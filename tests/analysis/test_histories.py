@@ -4,7 +4,7 @@ import pytest
 
 from analysis.histories import band, progress, read
 from moprune.fronts import hypervolume, nondominated
-from moprune.log import EvaluationLog
+from moprune.log import EvaluationLog, Record, genome_digest
 from moprune.objectives import objective
 
 OBJECTIVES = [objective("error"), objective("ood_auroc")]
@@ -41,6 +41,27 @@ def test_an_empty_history_has_no_progress(tmp_path):
         empty = read(log, "search", 1, OBJECTIVES)
     assert empty.columns.tolist() == ["evaluations", "generation", "error_search", "ood_auroc_search"]
     assert progress(empty, OBJECTIVES).empty
+
+
+def test_what_was_scored_in_part_is_left_out():
+    contexts = ["seed=7 rung=0", "seed=7", "seed=7 subset=1", "seed=7 seeds=1", "seed=7 bound=0.5", "seed=7 bound=0.1"]
+    provisional = [1.0, 0.0, 1.0, 1.0, 0.0, 1.0]  # the last one was dropped
+    with EvaluationLog() as log:
+        for position, context in enumerate(contexts):
+            x = np.full(2, float(position))
+            values = {
+                "F": [position / 10, 0.5],
+                "natural": [position / 10, 0.5],
+                "provisional": [provisional[position]],
+            }
+            record = Record(genome_digest(x), x, values, 0.1, context)
+            log.append(
+                stage="search", seed=1, generation=position, position=position, requests=[record.key], records=[record]
+            )  # fmt: skip
+        found = read(log, "search", 1, OBJECTIVES)
+    assert found["evaluations"].tolist() == [2, 5]
+    assert found["error_search"].tolist() == [0.1, 0.4]
+    assert progress(found, OBJECTIVES)["evaluations"].tolist() == [2, 5]
 
 
 def test_the_band_is_median_and_range_and_leaves_out_what_few_reached():

@@ -10,13 +10,17 @@ from moprune.errors import UsageError
 from moprune.log import KEPT_BYTES, EvaluationLog
 from moprune.objectives import Objective
 from moprune.problem import SearchProblem
-from moprune.search import search
+from moprune.search import LoggedEvaluator, search
 
 
 class Sphere(SearchProblem):
-    """Squared distance from the origin; the subset with number s adds s, a dropped candidate gives its bound + 1."""
+    """Squared distance from the origin; a dropped candidate gives its bound + 1.
+
+    The subset with number s adds s, the rung with number r 10 + r, and with s seeds it is 2 - s further away.
+    """
 
     contextual = True
+    rungs, seeds = 3, 2
 
     def __init__(self, n_var=3, dtype=np.float64):
         sphere = Objective("sphere", "squared length", True, 1e9, lambda outcome: outcome.costs["x"], is_cost=True)
@@ -34,13 +38,22 @@ class Sphere(SearchProblem):
     def _evaluate(self, X, out, *_, contexts=None, **__):
         contexts = contexts or [PLAIN] * len(X)
         self.seen.extend(contexts)
-        value = (self.checked(X).astype(np.float64) ** 2).sum(1) + [c.subset or 0 for c in contexts]
+        value = (self.checked(X).astype(np.float64) ** 2).sum(1) + [added(c) for c in contexts]
         bounds = np.array([np.inf if c.bound is None else c.bound for c in contexts])
         dropped = value > bounds
         out["F"] = np.where(dropped, bounds + 1, value)[:, None]
         out["natural"] = out["F"]
-        out["provisional"] = (dropped | [c.subset is not None for c in contexts]).astype(float)
+        out["provisional"] = (dropped | [is_part(c) for c in contexts]).astype(float)
         out["images"] = np.where(dropped, 1.0, 10.0)
+
+
+def added(context):
+    rung = 0 if context.rung is None else 10 + context.rung
+    return (context.subset or 0) + rung + 2 - (context.seeds or 2)
+
+
+def is_part(context):
+    return context.subset is not None or context.rung is not None or (context.seeds or 2) < 2
 
 
 class Deaf(Sphere):
@@ -48,14 +61,15 @@ class Deaf(Sphere):
 
 
 class Climber(Algorithm):
-    """One trial for each member, with a bound; on subsets that change every other generation if asked to."""
+    """One trial for each member, with a bound; every other generation the ``part`` of the context is another one."""
 
-    def __init__(self, subsets=False, shrink=1.0):
+    def __init__(self, part=None, shrink=1.0):
         super().__init__()
-        self.subsets, self.shrink, self.turn = subsets, shrink, 0
+        self.part, self.shrink, self.turn = part, shrink, 0
 
     def _context(self, bound=None):
-        return Context(bound, self.turn // 2 if self.subsets else None)
+        number = {"subset": self.turn // 2, "rung": self.turn // 2 % 3, "seeds": 1}
+        return Context(bound, **({self.part: number[self.part]} if self.part else {}))
 
     def _initialize_infill(self):
         X = self.random_state.uniform(-1, 1, (4, self.problem.n_var)).astype(self.problem.dtype)
@@ -80,6 +94,8 @@ def test_the_context_is_told_in_words_that_keep_every_digit():
     assert str(PLAIN) == ""
     assert str(Context(bound=0.1 + 0.2)) == "bound=0.30000000000000004"
     assert str(Context(1.5, 7)) == "subset=7 bound=1.5"
+    assert str(Context(rung=0)) == "rung=0"
+    assert str(Context(1.5, rung=2, seeds=3)) == "rung=2 seeds=3 bound=1.5"
 
 
 def test_a_problem_without_contexts_decides_the_same_in_full():
@@ -102,22 +118,39 @@ def test_what_was_dropped_is_no_part_of_the_history_and_costs_what_it_cost():
     assert run.history()["sphere_search"].to_numpy() == pytest.approx((X**2).sum(1))
 
 
-def test_members_known_from_a_subset_are_scored_in_full_at_the_end():
-    run = search(Sphere(), Climber(subsets=True), n_eval=40, seed=3)
+@pytest.mark.parametrize("part", ["subset", "rung", "seeds"])
+def test_members_known_in_part_are_scored_in_full_at_the_end(part):
+    run = search(Sphere(), Climber(part), n_eval=40, seed=3)
     assert 1 <= len(run.history()) <= 4
     assert run.problem.seen[-1] == PLAIN
     X = run.genomes()
     assert run.history()["sphere_search"].to_numpy() == pytest.approx((X**2).sum(1))
 
 
-def test_subsets_are_refused_by_a_problem_that_has_none():
-    with pytest.raises(UsageError, match="subsets, which Deaf does not have"):
-        search(Deaf(), Climber(subsets=True), n_eval=8, seed=1)
+@pytest.mark.parametrize(
+    ("part", "told"), [("subset", "on subsets"), ("rung", "on rungs"), ("seeds", "with fewer training seeds")]
+)
+def test_scores_in_part_are_refused_by_a_problem_that_has_none(part, told):
+    with pytest.raises(UsageError, match=f"scores {told}, which Deaf does not have"):
+        search(Deaf(), Climber(part), n_eval=8, seed=1)
 
 
-@pytest.mark.parametrize("subsets", [False, True])
-def test_a_search_with_contexts_goes_on_where_it_stopped(tmp_path, subsets):
-    straight = search(Sphere(), Climber(subsets=subsets), n_eval=60, seed=2)
+def test_the_same_genome_is_stored_once_for_each_context():
+    parts = [PLAIN, Context(rung=0), Context(rung=1), Context(seeds=1), Context(subset=3), Context(subset=3, seeds=1)]
+    x = np.full(3, 0.5)
+    problem = Sphere()
+    with EvaluationLog() as log:
+        for _ in range(2):
+            pop = Population.new("X", [x] * len(parts), "context", parts)
+            LoggedEvaluator(log, seed=1).eval(problem, pop)
+            assert pop.get("F")[:, 0].tolist() == [0.75, 10.75, 11.75, 1.75, 3.75, 4.75]
+        assert len(problem.seen) == len(parts)
+        assert log.history("search", 1)[0]["context"].tolist() == [str(part) for part in parts]
+
+
+@pytest.mark.parametrize("part", [None, "subset", "rung", "seeds"])
+def test_a_search_with_contexts_goes_on_where_it_stopped(tmp_path, part):
+    straight = search(Sphere(), Climber(part), n_eval=60, seed=2)
     told = []
 
     def stop(progress):
@@ -126,9 +159,9 @@ def test_a_search_with_contexts_goes_on_where_it_stopped(tmp_path, subsets):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt), EvaluationLog(tmp_path / "log.sqlite") as log:
-        search(Sphere(), Climber(subsets=subsets), n_eval=60, seed=2, log=log, observe=stop)
+        search(Sphere(), Climber(part), n_eval=60, seed=2, log=log, observe=stop)
     with EvaluationLog(tmp_path / "log.sqlite") as log:
-        resumed = search(Sphere(), Climber(subsets=subsets), n_eval=60, seed=2, log=log)
+        resumed = search(Sphere(), Climber(part), n_eval=60, seed=2, log=log)
         assert len(resumed.problem.seen) == len(straight.problem.seen) - told[-1].evaluations
         assert resumed.history().drop(columns="seconds").equals(straight.history().drop(columns="seconds"))
         assert (resumed.genomes() == straight.genomes()).all()

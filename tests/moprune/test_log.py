@@ -171,6 +171,86 @@ def test_a_truncated_file_is_damaged(written):
     one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("table", "change"),
+    [
+        ("evaluation", "\"values\" = replace(\"values\", '0.5', '0.7')"),
+        ("evaluation", "seconds = 0.125"),
+        ("evaluation", "context = 'd'"),
+        ("evaluation", "genome = zeroblob(75)"),
+        ("evaluation", "\"values\" = CAST(x'ff41' AS TEXT)"),
+        ("request", "generation = 3"),
+        ("request", "evaluation = 4"),
+        ("request", "stage = 'random'"),
+        ("meta", "value = '2.0'"),
+    ],
+)
+def test_a_value_that_was_not_written_is_damage(written, table, change):
+    """SQLite's own check sees none of these."""
+    EvaluationLog(written).close()
+    connection = sqlite3.connect(written)
+    where = {"evaluation": "id = 7", "request": "position = 500", "meta": "key = 'format'"}[table]
+    assert connection.execute(f"UPDATE {table} SET {change} WHERE {where}").rowcount == 1
+    connection.commit()
+    assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    connection.close()
+    for read_only in (False, True):
+        with pytest.raises(MopruneError, match=r"log\.sqlite is (damaged|no evaluation log)") as error:
+            EvaluationLog(written, read_only=read_only)
+        one_line(error)
+
+
+@pytest.mark.parametrize("row", ["request WHERE position = 599", "meta WHERE key = 'seal'"])
+def test_a_row_that_is_gone_is_damage(written, row):
+    connection = sqlite3.connect(written)
+    assert connection.execute(f"DELETE FROM {row}").rowcount == 1
+    connection.commit()
+    connection.close()
+    with pytest.raises(MopruneError, match="damaged"):
+        EvaluationLog(written)
+
+
+def test_a_log_from_before_the_seal_is_read_and_sealed_when_written_to(written):
+    connection = sqlite3.connect(written)
+    connection.execute("DELETE FROM meta WHERE key = 'seal'")
+    connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+    connection.commit()
+    with EvaluationLog(written, read_only=True) as log:
+        assert log.count("search", 1) == 600
+    with EvaluationLog(written) as log:
+        append(log, [record(g) for g in genomes(3, 600, 99)], position=600)
+    with EvaluationLog(written, read_only=True) as log:
+        assert log.count("search", 1) == 603
+    connection.execute("UPDATE evaluation SET seconds = 1 WHERE id = 1")
+    connection.commit()
+    connection.close()
+    with pytest.raises(MopruneError, match="damaged"):
+        EvaluationLog(written)
+
+
+def test_an_empty_log_that_is_to_be_read_is_damaged(tmp_path):
+    (tmp_path / "log.sqlite").touch()
+    with pytest.raises(MopruneError, match="damaged"):
+        EvaluationLog(tmp_path / "log.sqlite", read_only=True)
+
+
+def test_bits_flipped_anywhere_change_nothing_that_is_read_or_are_refused(written):
+    whole, rng = written.read_bytes(), random.Random(1)
+    with EvaluationLog(written, read_only=True) as log:
+        before = log.history("search", 1)[0].to_csv()
+    refused = 0
+    for _ in range(60):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        written.write_bytes(damaged)
+        try:
+            with EvaluationLog(written, read_only=True) as log:
+                assert log.history("search", 1)[0].to_csv() == before
+        except MopruneError as error:
+            refused += "log.sqlite" in str(error)
+    assert refused > 30
+
+
 def test_a_file_with_bytes_changed_is_read_or_refused_clearly(written):
     whole, rng = written.read_bytes(), random.Random(0)
     refused = 0
@@ -209,8 +289,8 @@ def test_another_database_is_refused(tmp_path):
 
 def test_a_later_format_is_refused(written):
     with EvaluationLog(written) as log:
-        log.set_meta("format", 2)
-    with pytest.raises(MopruneError, match="of format 1"):
+        log.set_meta("format", 3)
+    with pytest.raises(MopruneError, match="of format 2"):
         EvaluationLog(written)
 
 
@@ -309,7 +389,7 @@ def rows(path):
     """All rows of all tables of a log but the seconds."""
     connection = sqlite3.connect(path)
     content = [
-        connection.execute("SELECT * FROM meta ORDER BY key").fetchall(),
+        connection.execute("SELECT * FROM meta WHERE key <> 'seal' ORDER BY key").fetchall(),  # it seals the seconds
         connection.execute(
             'SELECT id, context, genome_sha256, genome, "values" FROM evaluation ORDER BY id'
         ).fetchall(),
