@@ -1,6 +1,7 @@
 """The part of a network behind everything that some of its tensors cannot change."""
 
 import copy
+import math
 from collections.abc import Collection, Sequence
 from itertools import chain
 from operator import attrgetter
@@ -155,6 +156,21 @@ class Suffix:
         self._written = frozenset(i for i, value in enumerate(values) if value._version != versions[i])
 
 
+def tensors_in_order(network: nn.Module) -> tuple[str, ...]:
+    """Returns the names of a network's parameters and buffers in the order in which a forward pass first reads them.
+
+    Those of one operation, those that it never reads (which come last), and all those of a network that cannot be
+    traced are in the order they were registered. A tied tensor goes by its first name.
+    """
+    names = {id(tensor): name for name, tensor in chain(network.named_parameters(), network.named_buffers())}
+    first = dict.fromkeys(names, math.inf)
+    shell, graph = traced(network) or (network, fx.Graph())
+    for place, node in enumerate(graph.nodes):
+        for tensor in _reads(shell, node) & names.keys():
+            first[tensor] = min(first[tensor], place)
+    return tuple(names[tensor] for tensor in sorted(names, key=first.__getitem__))
+
+
 class _Tracer(fx.Tracer):
     # Otherwise arithmetic on buffers alone would be done while tracing, and its result be kept as a constant.
     proxy_buffer_attributes = True
@@ -167,14 +183,10 @@ def _halves(network: nn.Module, changed: set[int]) -> tuple[nn.Module, nn.Module
         network: in any mode.
         changed: ids of tensors.
     """
-    # The tracer stores constants on the module it is given; a shallow copy shares all modules and tensors.
-    shell = copy.copy(network)
-    try:
-        with evaluating(network):
-            shell.training = False
-            graph = _Tracer().trace(shell)
-    except Exception:  # forward runs on stand-ins for tensors here, which any Python code may reject in its own way
+    found = traced(network)
+    if found is None:
         return None
+    shell, graph = found
     depends: set[fx.Node] = set()
     for node in graph.nodes:
         if node.op == "output" or depends.intersection(node.all_input_nodes) or changed & _reads(shell, node):
@@ -188,6 +200,18 @@ def _halves(network: nn.Module, changed: set[int]) -> tuple[nn.Module, nn.Module
     prefix.output(tuple(nodes[node.name] for node in frontier))
     suffix = _copied([node for node in graph.nodes if node in rest], frontier)
     return fx.GraphModule(shell, prefix), fx.GraphModule(shell, suffix)
+
+
+def traced(network: nn.Module) -> tuple[nn.Module, fx.Graph] | None:
+    """Returns a network's operations in evaluation mode, and a module they can be run with; None if it has no graph."""
+    # The tracer stores constants on the module it is given; a shallow copy shares all modules and tensors.
+    shell = copy.copy(network)
+    try:
+        with evaluating(network):
+            shell.training = False
+            return shell, _Tracer().trace(shell)
+    except Exception:  # forward runs on stand-ins for tensors here, which any Python code may reject in its own way
+        return None
 
 
 def _reads(network: nn.Module, node: fx.Node) -> set[int]:
