@@ -238,8 +238,14 @@ _COSTS: Mapping[str, str] = MappingProxyType(
         "head_parameters": "parameters",
         "parameters": "parameters of the slimmed network",
         "flops": "FLOPs an image of the slimmed network",
+        "trainable_parameters": "parameters",
+        "trainable_share": "share of all parameters",
+        "backward_flops": "FLOPs of a backward pass an image",
+        "activation_bytes": "bytes kept for the backward pass of a batch",
+        "stored_bytes": "bytes stored for the task",
     }
 )
+_SHARES = ("active_fraction", "trainable_share")
 _DETECTION: Mapping[str, tuple[bool, Callable[[metrics.Scores, metrics.Scores], float]]] = MappingProxyType(
     {
         "ood_auroc": (False, metrics.auroc),
@@ -272,7 +278,7 @@ def objective(
         detector: for the ``ood_`` objectives, one of :data:`moprune.detectors.DETECTORS` (default ``energy``).
         k: for the detectors ``knn`` and ``knn_features``, which neighbour (default
             :data:`moprune.detectors.NEIGHBOURS`).
-        largest: for counts (``active_units``, ``head_parameters``), their value with nothing pruned.
+        largest: for counts (``active_units``, ``trainable_parameters``), their value with nothing pruned or frozen.
 
     Raises:
         UsageError: the name or the detector is not known, or an option does not apply.
@@ -292,7 +298,7 @@ def objective(
     if name == "macro_f1":
         return Objective(name, "mean F1 of the classes", False, 0.0, _macro_f1)
     if name in _COSTS:
-        span = 1.0 if name == "active_fraction" else float(largest or 1)
+        span = 1.0 if name in _SHARES else float(largest or 1)
         return Objective(name, _COSTS[name], True, span, partial(_cost, name=name), is_cost=True, scale=span)
     if name in _ROBUSTNESS:
         unit, need, compute = _ROBUSTNESS[name]

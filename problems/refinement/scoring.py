@@ -66,7 +66,7 @@ class StateScorer:
     ) -> None:
         if refused := sorted(needs - _PROVIDED):
             raise UsageError(
-                f"an objective needs {refused[0]} ({NEEDS[refused[0]]}), which refinement does not provide"
+                f"an objective needs {refused[0]} ({NEEDS[refused[0]]}), which pruning alone provides; drop it"
             )
         for need, what in (("ood", task.ood), ("corruptions", task.corruptions)):
             if need in needs and not all(what[split] for split in ("search", "test")):
@@ -99,6 +99,10 @@ class StateScorer:
         with torch.no_grad():
             return int(self.base(example.to(device_of(self.base))).shape[-1])
 
+    def images(self, split: str) -> int:
+        """Returns how many inputs a state is scored on for a split: its own, its OOD pools and its corruptions."""
+        return sum(len(self._inputs(part)[0]) for part in self._parts(split))
+
     def outcomes(self, candidates: Sequence[Candidate], split: str) -> Iterator[Outcome]:
         """Yields the outcome of each candidate on a split.
 
@@ -128,7 +132,7 @@ class StateScorer:
             subset: which inputs of the split stand for it; None for all.
         """
         if subset is None and all(bound is None for bound in bounds):
-            inputs = float(sum(self._prepared(False, part).images for part in self._parts("search")))
+            inputs = float(self.images("search"))
             inputs += self._calibration(False).images * len(self._parts("search")) if self.reestimate else 0
             for outcome in self.outcomes([(state,) for state in states], "search"):
                 yield outcome, float("nan"), inputs

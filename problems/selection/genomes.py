@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,11 +29,17 @@ class Genotype(ABC):
         units: of the network.
         lower: float64 (D,), bounds of the genes; both belong to the range.
         upper: float64 (D,).
+        log_rates: the least and the greatest log10 of a unit's factor of the base rate.
+        choices: bool (D,), genes in [0, k] of which the whole part counts.
+        owners: for each gene the name of the unit it is of; None for one of no unit in particular.
     """
 
     units: tuple[Unit, ...]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
+    log_rates: tuple[float, float]
+    choices: NDArray[np.bool_]
+    owners: tuple[str | None, ...]
 
     @property
     def n_var(self) -> int:
@@ -91,8 +96,10 @@ class Importances(Genotype):
     """
 
     def __init__(self, units: Sequence[Unit]) -> None:
-        self.units = _checked(units)
+        self.units, self.log_rates = _checked(units), (-1.0, 1.0)
         self.lower, self.upper = np.zeros(len(self.units) + 1), np.ones(len(self.units) + 1)
+        self.owners = (*(unit.name for unit in self.units), None)
+        self.choices = np.zeros(len(self.units) + 1, dtype=bool)
 
     def decode(self, genome: NDArray[np.float64]) -> Tuning:
         """Returns the tuning of a genome (D,)."""
@@ -162,19 +169,22 @@ class Graded(Genotype):
         log_rates: tuple[float, float] = (-2.0, 1.0),
     ) -> None:
         self.units = _checked(units)
-        self.ranks, (low, high) = tuple(ranks), log_rates
+        self.ranks, self.log_rates = tuple(ranks), log_rates
+        low, high = log_rates
         if all(unit.kind != "head" for unit in self.units):
             raise UsageError("genome: no unit is the head; give all units of the network, from units()")
         if list(self.ranks) != sorted(set(self.ranks)) or any(rank < 1 for rank in self.ranks):
             raise UsageError(f"genome: ranks {self.ranks}; give different ones of 1 or more, in rising order")
         if not -math.inf < low < high < math.inf:
             raise UsageError(f"genome: log_rates {log_rates}; give the least and the greatest log10 of a factor")
-        self.grades: Mapping[str, tuple[Grade, ...]] = MappingProxyType(
-            {unit.name: _offered(network, unit, self.ranks) for unit in self.units if unit.kind != "head"}
-        )
+        self.grades: Mapping[str, tuple[Grade, ...]] = {
+            unit.name: _offered(network, unit, self.ranks) for unit in self.units if unit.kind != "head"
+        }
         counts = [len(offered) for offered in self.grades.values()]
         self.lower = np.array([0.0] * len(counts) + [low] * len(self.units))
         self.upper = np.array([*counts, *[high] * len(self.units)], dtype=np.float64)
+        self.owners = (*self.grades, *(unit.name for unit in self.units))
+        self.choices = np.arange(self.n_var) < len(counts)
 
     def decode(self, genome: NDArray[np.float64]) -> Tuning:
         """Returns the tuning of a genome (D,)."""

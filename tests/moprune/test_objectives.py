@@ -13,6 +13,7 @@ from moprune.objectives import NAMES, NEEDS, Objective, Outcome, expected_cost, 
 from moprune.testing import ObjectiveContract
 
 LARGEST = {"active_units": 10.0, "head_parameters": 100.0, "parameters": 1000.0, "flops": 10_000.0}
+LARGEST |= {"trainable_parameters": 100.0, "backward_flops": 1000.0, "activation_bytes": 1000.0, "stored_bytes": 400.0}
 CASES = [(name, None) for name in NAMES] + [(n, d) for n in NAMES if n.startswith("ood_") for d in DETECTORS]
 
 
@@ -50,8 +51,15 @@ def test_named_objectives_are_their_metrics():
     o = outcome()
     for name in ("error", "macro_error", "worst_class_error", "macro_f1", "nll", "brier", "ece"):
         assert objective(name).compute(o) == getattr(metrics, name)(o.logits, o.labels)
-    for name in ("active_fraction", "active_units", "head_parameters"):
+    for name in ("active_fraction", "active_units", "head_parameters", "trainable_share", "stored_bytes"):
         assert objective(name).compute(o) == o.costs[name]
+
+
+def test_shares_are_worst_at_one_and_counts_at_their_largest():
+    for name in NAMES:
+        if (each := objective(name, largest=7.0)).is_cost:
+            expected = 1.0 if name in ("active_fraction", "trainable_share") else 7.0
+            assert (each.worst, each.scale, each.minimise) == (expected, expected, True)
 
 
 @pytest.mark.parametrize("name", NAMES)

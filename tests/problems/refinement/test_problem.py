@@ -275,8 +275,8 @@ def test_the_problem_can_be_pickled():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"objectives": ["adversarial_error"]}, "which refinement does not provide"),
-        ({"objectives": [objective("ood_auroc", detector="knn")]}, "which refinement does not provide"),
+        ({"objectives": ["adversarial_error"]}, "which pruning alone provides"),
+        ({"objectives": [objective("ood_auroc", detector="knn")]}, "which pruning alone provides"),
         ({"objectives": ["corruption_error"]}, "needs corruptions for search and test"),
         ({"images_a_subset": 2}, "images_a_subset is 2; give 3"),
     ],

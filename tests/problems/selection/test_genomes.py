@@ -76,6 +76,20 @@ def test_grades_and_rates_are_independent(genome):
     assert all(moved.grade(name) == tuning.grade(name) for name in NAMES)
 
 
+def test_grades_are_choices_and_nothing_else_is():
+    assert not IMPORTANCES.choices.any()
+    assert GRADED.choices.tolist() == [True] * 4 + [False] * 5
+    bounds = [(GRADED.lower[i], GRADED.upper[i]) for i in np.flatnonzero(GRADED.choices)]
+    assert bounds == [(0, len(offered)) for offered in GRADED.grades.values()]
+
+
+@given(genomes(GRADED))
+def test_the_whole_part_of_a_choice_is_all_that_counts(genome):
+    whole = np.minimum(np.floor(genome), GRADED.upper - 1)
+    middle = np.where(GRADED.choices, whole + 0.5, genome)
+    assert GRADED.decode(middle) == GRADED.decode(genome)
+
+
 def test_graded_by_hand():
     assert dict(GRADED.grades) == dict.fromkeys(NAMES[:-1], ("frozen", "norms", 2, 4, "full"))
     assert GRADED.n_var == 4 + 5
