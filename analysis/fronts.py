@@ -27,6 +27,9 @@ def standard_error(share: float, images: int) -> float:
 LOSSES = ("brier", "nll", "error")
 """What members are chosen by, the first of those measured: what sees how sure an answer is tells more of few images."""
 
+ERRORS = ("macro_error", "error")
+"""What members are chosen by where a standard error has to be told: shares of images."""
+
 
 def choose(
     front: pd.DataFrame,
@@ -53,21 +56,49 @@ def choose(
     Raises:
         UsageError: the front holds none of the losses on both splits.
     """
+    ranked = _ranked(front, images, cost, losses)
+    within = ranked[ranked["cost"] <= budget]
+    candidates = within if len(within) else ranked
+    return str(candidates.sort_values(["loss", "cost", "solution"])["solution"].iloc[0])
+
+
+def choose_cheapest(
+    front: pd.DataFrame, images: Mapping[str, int], *, cost: str, losses: Sequence[str] = ERRORS
+) -> str:
+    """Returns the solution to take by the one-standard-error rule (Breiman et al. 1984, section 3.4.3).
+
+    Of the members that lose no more than one standard error above the least loss, the cheapest; ties go to the lesser
+    loss. Losses are taken as in :func:`choose`.
+
+    Args:
+        front: as written to ``front.csv``.
+        images: number of images of ``search`` and ``select``: their weights, and by their sum the standard error.
+        cost: what counts as cost, with a column for ``select``.
+        losses: shares of images, the first that the front holds.
+
+    Raises:
+        UsageError: the front holds none of the losses on both splits.
+    """
+    ranked = _ranked(front, images, cost, losses)
+    least = float(ranked["loss"].min())
+    near = ranked[ranked["loss"] <= least + standard_error(least, images["search"] + images["select"])]
+    return str(near.sort_values(["cost", "loss", "solution"])["solution"].iloc[0])
+
+
+def _ranked(front: pd.DataFrame, images: Mapping[str, int], cost: str, losses: Sequence[str]) -> pd.DataFrame:
+    """Returns ``solution``, ``loss`` on both splits that may choose, and ``cost`` of each member."""
     measured = [name for name in losses if {f"{name}_search", f"{name}_select"} <= set(front)]
     if not measured:
         raise UsageError(f"no member can be chosen without one of {', '.join(losses)}; report one: reported=[error]")
     both = ("search", "select")
     loss = np.average([front[f"{measured[0]}_{split}"] for split in both], axis=0, weights=[images[s] for s in both])
-    ranked = pd.DataFrame(
+    return pd.DataFrame(
         {
             "solution": front["solution"],
             "loss": loss.round(12),  # lest equals be told apart by the last bit of a sum
             "cost": front.get(f"{cost}_select", 0.0),
         }
     )
-    within = ranked[ranked["cost"] <= budget]
-    candidates = within if len(within) else ranked
-    return str(candidates.sort_values(["loss", "cost", "solution"])["solution"].iloc[0])
 
 
 def matrix(front: pd.DataFrame, objectives: Sequence[Objective], split: str) -> np.ndarray:

@@ -1,9 +1,8 @@
 """A finished run for other programs: tables, Optuna studies, and its networks."""
 
+import copy
 import math
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,14 @@ import torch
 from analysis.fronts import OPTIMISTIC
 from experiments.evaluations import evaluations
 from experiments.finished import FinishedRun
-from moprune.errors import UsageError
+from experiments.tasks import Deliverable
+from moprune.errors import MopruneError, UsageError
 from moprune.files import replacing, write_text
 from moprune.networks.costs import flops, parameters
+from moprune.networks.delta import apply_delta, save_delta
 from moprune.networks.exported import FORMATS
 from moprune.networks.saved import save_network, write_description
-from moprune.optional import require
+from moprune.optional import quiet_optuna, require
 
 
 def write_csv(run: FinishedRun, path: Path) -> None:
@@ -50,11 +51,10 @@ def write_optuna(run: FinishedRun, path: Path) -> list[str]:
     Raises:
         UsageError: optuna is not installed.
     """
-    optuna = require("optuna", "optuna")
     objectives = run.result.summary["objectives"]
     directions = ["minimize" if o["minimise"] else "maximize" for o in objectives.values()]
     names = []
-    with replacing(path) as temporary, warnings.catch_warnings(), _silent(optuna):
+    with quiet_optuna() as optuna, replacing(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # metric names
         storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(temporary)))
         for (seed, stage), rows in evaluations(run).groupby(["seed", "stage"], sort=False):
@@ -87,23 +87,12 @@ def _parameters(rows: pd.DataFrame, shown: str) -> list[str]:
     return [*([shown] if shown in rows else []), *(parts if len(parts) > 1 else [])]
 
 
-@contextmanager
-def _silent(optuna: Any) -> Iterator[None]:
-    """Keeps Optuna from reporting every study it makes; its level of logging is put back."""
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(level)
-
-
 @dataclass(frozen=True)
 class ExportedNetwork:
     """A network that was written.
 
     Attributes:
-        files: the network, then its description.
+        files: the network, its description, and its delta where it has one.
         costs: name -> (as written, before the search); parameters, and FLOPs an image.
         difference: the largest difference between the logits of the file, as it was read back, and those of the
             network that the search scored, on training images.
@@ -117,11 +106,16 @@ class ExportedNetwork:
 
     def __str__(self) -> str:
         """Returns a line for people."""
+        delta = ""
+        if len(self.files) > 2:
+            alone, whole = (path.stat().st_size for path in (self.files[2], self.files[0]))
+            delta = f"; the delta alone {alone / 1e6:.3f} MB ({alone / whole:.0%} of the file)"
         size = self.files[0].stat().st_size / 1e6
         costs = ", ".join(
             f"{now:,} of {before:,} {name} ({now / before:.0%})" for name, (now, before) in self.costs.items()
         )
-        return f"{size:.2f} MB, {costs}; logits differ by at most {self.difference:.1e} (of {self.magnitude:.1f})"
+        logits = f"logits differ by at most {self.difference:.1e} (of {self.magnitude:.1f})"
+        return f"{size:.2f} MB, {costs}; {logits}{delta}"
 
 
 def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> ExportedNetwork:
@@ -129,7 +123,8 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
 
     The JSON file says what goes in and comes out, how items are prepared, and what the solution scored; of a pruned
     network, which is slimmed, also what its head looks like (:func:`moprune.networks.saved.load_network` reads a state
-    dict again). The other formats run without moprune.
+    dict again). The other formats run without moprune. What fine-tuning changed is also written alone, into
+    ``*.delta.safetensors`` (:mod:`moprune.networks.delta`), and tried on the pre-trained network.
 
     Args:
         run: the finished run.
@@ -139,6 +134,7 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
 
     Raises:
         UsageError: there is no such solution, a package is missing, or torch cannot trace the network.
+        MopruneError: the delta does not lead to the network that was scored.
     """
     for package in FORMATS[form].packages if form in FORMATS else ():
         require(package, form)
@@ -153,12 +149,27 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
     else:
         files = save_network(made.network, path, made.description)
         again = made.load(path)
+    if made.delta is not None:
+        files.append(_write_delta(made, path))
     with torch.no_grad():
         expected, found = made.scored(made.images), again(made.images)
     costs = {"parameters": (parameters(made.network), parameters(made.before))}
     if made.images.ndim == 4:
         costs["FLOPs an image"] = flops(made.network, made.images), flops(made.before, made.images)
     return ExportedNetwork(files, costs, float((found - expected).abs().max()), float(expected.abs().max()))
+
+
+def _write_delta(made: Deliverable, path: Path) -> Path:
+    """Writes what a network differs from the pre-trained one in, tries it on that one, and returns the file."""
+    assert made.delta is not None
+    file = path.with_suffix(".delta.safetensors")
+    save_delta(file, made.before, made.delta)
+    network = copy.deepcopy(made.before)
+    apply_delta(network, file)
+    with torch.no_grad():
+        if not torch.equal(network(made.images), made.scored(made.images)):
+            raise MopruneError(f"{file}: the network of this delta does not give the logits of the one that was scored")
+    return file
 
 
 def _notes(run: FinishedRun, solution: str) -> dict[str, Any]:

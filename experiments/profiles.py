@@ -81,11 +81,55 @@ _METAHEURISTICS: Values = MappingProxyType(
         "controls": ["start", "random"],
     }
 )
+# Units tuned to a grade and at a rate of their own; first on half of the images for a third of the epochs.
+_SELECTION: Values = MappingProxyType(
+    {
+        "selection": {
+            "genome": "graded",
+            "granularity": "stage",
+            "seeds": 3,
+            "rungs": [{"epochs": 0.34, "images": 0.5}],
+        },
+        "objectives": ["macro_error", "trainable_parameters"],
+        "reported": ["error", "trainable_share"],
+        "budget": 1.0,
+        # Most of the 400 are on the rung, at a sixth of a training: about what 80 evaluations by three seeds cost.
+        "search": {"algorithm": "nsga2_promoting", "pop_size": 20, "n_eval": 400},
+        "controls": ["linear_probe", "full", "last_k", "front_soup", "front_ensemble", "random"],
+    }
+)
+# Davila et al. 2025, IEEE Access 13, and the code published with it: ten generations of ten members, 140 evaluations.
+_BIOTUNE: Values = MappingProxyType(
+    {
+        "selection": {
+            "genome": "importances",
+            "granularity": "stage",
+            "head": "new",
+            "seeds": 3,
+            "folds": 2,
+            "recipe": {
+                "optimiser": "adam",
+                "learning_rate": 1e-3,
+                "epochs": 30,
+                "batch_size": 96,
+                "horizon": 100,
+                "patience": 3,
+                "statistics": "all",
+            },
+        },
+        "objectives": ["macro_error"],
+        "reported": ["error", "trainable_share"],
+        "budget": 1.0,
+        "search": {"algorithm": "biotune_faithful", "pop_size": 10, "n_eval": 140},
+        "controls": ["linear_probe", "full", "random"],
+    }
+)
 
 PROFILES: Mapping[str, Mapping[str, Values]] = MappingProxyType(
     {
         "pruning": MappingProxyType({"sound": _PRUNING, "paper": _PRUNING_PAPER}),
         "refinement": MappingProxyType({"sound": _REFINEMENT, "paper": _SA_SHADE}),
+        "selection": MappingProxyType({"sound": _SELECTION, "paper": _BIOTUNE}),
     }
 )
 """By task and profile, what is left out of a file."""
@@ -101,7 +145,7 @@ def completed(given: dict[str, Any]) -> dict[str, Any]:
     profile = PROFILES.get(task, {}).get(str(given.get("profile", "sound")))
     if profile is None:
         return given
-    fitting = _pruned if task == "pruning" else _refined
+    fitting = {"pruning": _pruned, "refinement": _refined, "selection": _selected}[task]
     return _under(_searched(fitting(profile, given), given), given)
 
 
@@ -125,6 +169,20 @@ def _refined(profile: Values, given: dict[str, Any]) -> Values:
         return profile
     kept = {name: value for name, value in said.items() if name in ("members", "publication")}
     return {**profile, "refinement": kept}
+
+
+def _selected(profile: Values, given: dict[str, Any]) -> Values:
+    """Returns the profile for what is given: rungs and folds for the algorithm that uses them, corruptions if any."""
+    data, search = given.get("data"), given.get("search")
+    fitted = dict(profile)
+    corruptions = data.get("corruptions") if isinstance(data, dict) else None
+    if "rungs" in profile["selection"] and isinstance(corruptions, dict) and corruptions.get("search"):
+        fitted["objectives"] = [*profile["objectives"], "corruption_error"]
+    if isinstance(search, dict) and search.get("algorithm", said := profile["search"]["algorithm"]) != said:
+        fitted["selection"] = {
+            name: value for name, value in profile["selection"].items() if name not in ("rungs", "folds")
+        }
+    return fitted
 
 
 def _searched(profile: Values, given: dict[str, Any]) -> Values:

@@ -34,6 +34,8 @@ def _type(field: FieldInfo) -> str:
     parts = _parts(field.annotation)
     literals = [repr(p).strip("'") for p in parts if isinstance(p, str)]
     kinds = {int: "whole number", float: "number", str: "text", bool: "true or false"}
+    if "dict" in str(field.annotation):
+        return "names with lists of text"
     named = " or ".join(literals) or next((kinds[p] for p in parts if p in kinds), "value")
     return f"list of {named}" if "tuple" in str(field.annotation) else named
 

@@ -23,6 +23,7 @@ What matters to a member:
 * :func:`faithfulness_curves`: deletion and insertion.
 * :func:`layer_reverts`: layers a search changed, and what each one's change is worth.
 * :func:`weight_reverts`: what is left as the largest, the smallest or any changes are taken back.
+* :func:`unit_rates`: which units of a network members tune, how far and how fast.
 * :func:`ensemble`: ensembles beside single members and controls.
 * :func:`critical_difference`: algorithms ranked over data sets.
 """
@@ -41,6 +42,7 @@ from analysis.plots.fronts import front, staircase, view
 from analysis.plots.many import front_3d, parallel_coordinates, positions, scatter_matrix
 from analysis.plots.style import COLOURS, axis_label, save, styled
 from analysis.plots.trust import attainment, hypervolume_history, operator_success, outline, search_to_test
+from analysis.plots.units import unit_rates
 
 __all__ = [
     "COLOURS",
@@ -66,6 +68,7 @@ __all__ = [
     "staircase",
     "styled",
     "unit_frequencies",
+    "unit_rates",
     "view",
     "weight_reverts",
 ]

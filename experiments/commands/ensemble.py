@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 TEST_READ = "test was read once more by this command, after every choice had been made on select"
 
 _NOT_PRUNING = (
-    "ensemble compares pruned heads that vote; of refined weights the controls say it: ensemble (all members vote), "
-    "uniform_soup and greedy_soup (their weights are averaged)"
+    "ensemble compares pruned heads that vote; of other tasks the controls say it: of refinement ensemble (all members "
+    "vote), uniform_soup and greedy_soup (their weights are averaged), of selection front_ensemble and front_soup"
 )
 
 

@@ -1,4 +1,4 @@
-"""``moprune explain``: which units, parts of an image or changed weights matter, tested against chance."""
+"""``moprune explain``: which units, parts of an image or changed weights matter, or what members tune."""
 
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +25,8 @@ def explain(
 ) -> None:
     """Show which neurons and which parts of images matter to a member, tested against chance and controls.
 
-    Of refined weights: which changes carry the gain. Images come from the select split; the test split is not opened.
+    Of refined weights: which changes carry the gain. Of fine-tuned layers: which units members tune, and how fast.
+    Images come from the select split; the test split is not opened.
     """
     import time
 
@@ -33,6 +34,7 @@ def explain(
     from experiments.explanation_text import print_explanation
     from experiments.finished import opened
     from experiments.refinement_explanation import explain_refinement, print_changes
+    from experiments.selection_explanation import explain_selection, print_units
     from moprune.errors import UsageError
 
     wanted: int | Path = int(images) if images.isdecimal() else Path(images)
@@ -50,16 +52,20 @@ def explain(
             say(f"{what}: {done}/{total}")
 
     with opened(folder, lambda what, done, total, _: progress(what, done, total)) as run:
-        refined = run.result.config.task == "refinement"
-        if refined and (images != _IMAGES or layer is not None):
-            raise UsageError("--images and --layer are for pruned networks; this run refines weights: drop them")
-        if refined:
+        task = run.result.config.task
+        if task != "pruning" and (images != _IMAGES or layer is not None):
+            raise UsageError(f"--images and --layer are for pruned networks; this run's task is {task}: drop them")
+        if task == "refinement":
             found = explain_refinement(run, solution=solution, say=say, progress=progress)
+        elif task == "selection":
+            found = explain_selection(run, solution=solution)
         else:
             found = explain_run(run, solution=solution, images=wanted, layer=layer, say=say, progress=progress)
         target = out or run.result.folder.path / "explain"
         found.write(target, ".pdf" if pdf else ".png")
-    if refined:
+    if task == "selection":
+        print_units(found, target)
+    elif task == "refinement":
         print_changes(found, next(iter(run.result.summary["objectives"])), target)
     else:
         print_explanation(found.solution, found.tables, found.sentences, target)

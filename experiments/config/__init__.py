@@ -6,6 +6,7 @@ every key.
 
 from experiments.config.data import DataConfig, NetworkConfig, SplitsConfig
 from experiments.config.experiment import ExperimentConfig
+from experiments.config.selection import SelectionConfig
 from experiments.config.tasks import MembersConfig, PruningConfig, RefinementConfig
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "NetworkConfig",
     "PruningConfig",
     "RefinementConfig",
+    "SelectionConfig",
     "SplitsConfig",
 ]

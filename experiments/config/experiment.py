@@ -13,9 +13,10 @@ from pydantic import (
     model_validator,
 )
 
-from analysis.fronts import LOSSES
+from analysis.fronts import ERRORS, LOSSES
 from experiments.config.base import Count, Section, Share, known
 from experiments.config.data import AttackConfig, DataConfig, NetworkConfig
+from experiments.config.selection import SelectionConfig
 from experiments.config.tasks import PruningConfig, RefinementConfig
 from experiments.profiles import completed
 from moprune.algorithms import NAMES as ALGORITHMS
@@ -26,6 +27,7 @@ from moprune.objectives import Objective, objective
 from problems.pruning.controls import CONTROLS as PRUNING_CONTROLS
 from problems.pruning.rankings import RANKINGS
 from problems.refinement.controls import CONTROLS as REFINEMENT_CONTROLS
+from problems.selection.controls import CONTROLS as SELECTION_CONTROLS
 
 
 class ObjectiveConfig(Section):
@@ -78,20 +80,36 @@ class SearchConfig(Section):
 
 
 TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"pruning": ("pruning", "attack", "budget"), "refinement": ("refinement",)}
+    {"pruning": ("pruning", "attack", "budget"), "refinement": ("refinement",), "selection": ("selection", "budget")}
 )
-"""What may be searched, and the keys that concern this task alone."""
+"""What may be searched, and the keys that do not concern every task."""
+
+FRONT_CONTROLS = ("front_ensemble", "front_soup")
+"""Controls of selection that are made of the front itself."""
 
 _CONTROLS: Mapping[str, Iterable[str]] = MappingProxyType(
-    {"pruning": PRUNING_CONTROLS, "refinement": REFINEMENT_CONTROLS}
+    {
+        "pruning": PRUNING_CONTROLS,
+        "refinement": REFINEMENT_CONTROLS,
+        "selection": [*SELECTION_CONTROLS, *FRONT_CONTROLS],
+    }
 )
+
+_CHOSEN_BY: Mapping[str, tuple[str, ...]] = MappingProxyType({"selection": ERRORS})
+"""What members are chosen by, where it is not :data:`analysis.fronts.LOSSES`."""
+
+
+PROMOTING = "nsga2_promoting"
+"""The algorithm that scores candidates on rungs first."""
 
 
 class ExperimentConfig(Section):
     """One experiment."""
 
     description: str = Field("", description="for people")
-    task: Literal["pruning", "refinement"] = Field("pruning", description="what is searched: units, or weights")
+    task: Literal["pruning", "refinement", "selection"] = Field(
+        "pruning", description="what is searched: units to remove, weights, or layers to fine-tune"
+    )
     profile: Literal["sound", "paper"] = Field(
         "sound", description="sound: nothing is selected on test; paper: as published, test-set selection included"
     )
@@ -99,15 +117,20 @@ class ExperimentConfig(Section):
     network: NetworkConfig
     pruning: PruningConfig = PruningConfig()
     refinement: RefinementConfig = RefinementConfig()
+    selection: SelectionConfig = SelectionConfig()
     objectives: tuple[ObjectiveConfig, ...] = Field((), description="what is searched for, in order")
     reported: tuple[ObjectiveConfig, ...] = Field((), description="measured beside them, unseen by the search")
     attack: AttackConfig = AttackConfig()
-    budget: Share = Field(0.5, description="of pruning: largest active fraction of the member that is recommended")
+    budget: Share = Field(
+        0.5,
+        description="most that the recommended member may cost: of pruning its active_fraction, of selection its "
+        "trainable_share",
+    )
     search: SearchConfig = SearchConfig()
     controls: tuple[str, ...] = Field(
         ("unpruned", "random"),
         description=f"on the same axes: random (at equal budget); of pruning {', '.join(PRUNING_CONTROLS)}; of "
-        f"refinement {', '.join(REFINEMENT_CONTROLS)}",
+        f"refinement {', '.join(REFINEMENT_CONTROLS)}; of selection {', '.join(_CONTROLS['selection'])}",
     )
     seeds: tuple[int, ...] = Field((1,), description="run seeds; each is a search of its own")
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
@@ -118,7 +141,7 @@ class ExperimentConfig(Section):
         """What is left out is as the profile says."""
         return completed(value) if isinstance(value, dict) else value
 
-    @field_validator(*(key for keys in TASKS.values() for key in keys), mode="before")
+    @field_validator(*dict.fromkeys(key for keys in TASKS.values() for key in keys), mode="before")
     @classmethod
     def _of_this_task(cls, value: object, info: ValidationInfo) -> object:
         """Refuses what another task reads and this one would not."""
@@ -139,7 +162,7 @@ class ExperimentConfig(Section):
     @model_serializer(mode="wrap")
     def _own(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leaves out what is of other tasks, so that it is neither written nor compared."""
-        others = {key for task, keys in TASKS.items() if task != self.task for key in keys}
+        others = {key for keys in TASKS.values() for key in keys} - {*TASKS[self.task]}
         return {key: value for key, value in handler(self).items() if key not in others}
 
     @field_validator("controls")
@@ -171,8 +194,27 @@ class ExperimentConfig(Section):
         """Members are chosen by a loss, so that one has to be measured: said before the work, not after it."""
         if "objectives" in info.data:
             measured = {each.name for each in (*info.data["objectives"], *value)}
-            if not measured & set(LOSSES):
-                raise ValueError(f"members are chosen by one of {', '.join(LOSSES)}; name one here or as an objective")
+            losses = _CHOSEN_BY.get(info.data.get("task", ""), LOSSES)
+            if not measured & set(losses):
+                raise ValueError(f"members are chosen by one of {', '.join(losses)}; name one here or as an objective")
+        return value
+
+    @field_validator("budget")
+    @classmethod
+    def _counted(cls, value: float, info: ValidationInfo) -> float:
+        """A budget that nothing is measured for would say nothing."""
+        measured = {each.name for key in ("objectives", "reported") for each in info.data.get(key, ())}
+        if info.data.get("task") == "selection" and value < 1 and "trainable_share" not in measured:
+            raise ValueError("a budget below 1 limits the trainable_share; name it as an objective or under reported")
+        return value
+
+    @field_validator("search")
+    @classmethod
+    def _promoted(cls, value: SearchConfig, info: ValidationInfo) -> SearchConfig:
+        """Rungs that nobody climbs would say nothing."""
+        selection = info.data.get("selection")
+        if info.data.get("task") == "selection" and selection and selection.rungs and value.algorithm != PROMOTING:
+            raise ValueError(f"selection.rungs are for {PROMOTING}, not {value.algorithm}; remove one of them")
         return value
 
     def resolved_objectives(self) -> tuple[str | Objective, ...]:

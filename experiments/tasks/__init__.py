@@ -4,10 +4,11 @@ from experiments.config import ExperimentConfig
 from experiments.tasks.kind import Deliverable, TaskKind, Working
 from experiments.tasks.pruning import Pruning
 from experiments.tasks.refinement import Refinement
+from experiments.tasks.selection import Selection
 
 __all__ = ["Deliverable", "TaskKind", "Working", "task_kind"]
 
-_KINDS: dict[str, type[TaskKind]] = {"pruning": Pruning, "refinement": Refinement}
+_KINDS: dict[str, type[TaskKind]] = {"pruning": Pruning, "refinement": Refinement, "selection": Selection}
 
 
 def task_kind(config: ExperimentConfig) -> TaskKind:

@@ -11,6 +11,7 @@ from pymoo.core.algorithm import Algorithm
 from torch import Tensor, nn
 
 from experiments.config import ExperimentConfig
+from moprune.networks.low_rank import Factors
 from moprune.problem import Genomes, SearchProblem
 from moprune.search import Run
 
@@ -33,6 +34,7 @@ class Deliverable:
         images: preprocessed items, by which the file is compared with what was scored.
         description: what a program has to know of it, JSON-ready.
         load: reads its weights file again.
+        delta: in what it differs from ``before``, to be written beside it; None where it is written whole alone.
     """
 
     network: nn.Module
@@ -41,6 +43,7 @@ class Deliverable:
     images: Tensor
     description: Mapping[str, Any]
     load: Callable[[Path], nn.Module]
+    delta: Mapping[str, Tensor | Factors] | None = None
 
 
 class TaskKind(ABC):
@@ -104,6 +107,10 @@ class TaskKind(ABC):
         Raises:
             UsageError: candidates of this search space cannot be drawn so.
         """
+
+    def random_evaluations(self, run: Run) -> int:
+        """Returns how many candidates the control ``random`` draws: as many as the search has asked for in the end."""
+        return run.log.count("search", run.seed)
 
     def after(self, run: Run) -> Run | None:  # noqa: ARG002 - most kinds end with the search
         """Returns a stage made of the finished search, whose first member is recommended; None where there is none."""

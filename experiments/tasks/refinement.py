@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property, partial
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from experiments.build import Prepare, build_network, build_task
 from experiments.config import ExperimentConfig
 from experiments.tasks.drawn import drawn
 from experiments.tasks.kind import Deliverable, TaskKind, Working, quietly
+from experiments.tasks.whole import whole
 from moprune.algorithms import GivenGenomes, RandomSearch, make
 from moprune.algorithms.single_objective import ADAPTIVE_DE
 from moprune.data import Task
@@ -24,7 +24,6 @@ from moprune.data.text import TextInputs
 from moprune.errors import UsageError
 from moprune.networks.modes import device_of
 from moprune.networks.selection import select, state_of
-from moprune.networks.weights import fill, read_weights
 from moprune.objectives import resolve
 from moprune.population.recipes import STEP_COST, Recipe, draw_recipes
 from moprune.problem import Genomes, SearchProblem
@@ -33,9 +32,6 @@ from problems.refinement.controls import CONTROLS, Labelled, Setting, points, su
 from problems.refinement.genomes import Genotype, Mixing, Scales, Subspace, Weights
 from problems.refinement.members import Members, averaged, basin, finetuned, last_checkpoints, stacked, with_state
 from problems.refinement.problem import RefinementProblem
-
-_EXAMPLES = 8  # training items by which a network that was written is compared with the one that was scored
-
 
 TOLERATED = 0.01
 """Error that is given for a better worst class."""
@@ -284,19 +280,7 @@ class Refinement(TaskKind):
     def deliverable(self, problem: SearchProblem, genome: Genomes, notes: Mapping[str, Any]) -> Deliverable:
         """Returns the refined network."""
         problem = _checked(problem)
-        network, inputs = problem.network(genome), problem.task.train.inputs
-        prepare = problem.scorer.preprocess
-        items = torch.stack([prepare(inputs[i]) for i in range(min(_EXAMPLES, len(inputs)))])
-        description = {
-            "input": {"type": str(items.dtype).removeprefix("torch."), "shape": ["n", *items.shape[1:]]},
-            "output": "logits (n, C) of preprocessed items",
-            "classes": list(problem.task.classes),
-            "preprocess": repr(prepare),
-            **notes,
-        }
-        return Deliverable(
-            network, network, problem.network_of({}), items, description, partial(_read, network=problem.network_of({}))
-        )
+        return whole(problem.network(genome), problem.network_of({}), problem.task, problem.scorer.preprocess, notes)
 
 
 def searched_on_train(task: Task) -> Task:
@@ -310,11 +294,6 @@ def searched_on_train(task: Task) -> Task:
         ood=dict.fromkeys(("search", "select", "test"), task.ood["test"]),
         corruptions={**task.corruptions, "search": task.corruptions["train"], "select": test},
     )  # fmt: skip
-
-
-def _read(path: Path, network: nn.Module) -> nn.Module:
-    fill(network, read_weights(path), str(path))
-    return network
 
 
 def _checked(problem: SearchProblem) -> RefinementProblem:

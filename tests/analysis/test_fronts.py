@@ -111,3 +111,29 @@ def test_members_may_be_chosen_by_another_loss_and_on_one_split_alone():
     assert fronts.choose(table, {"search": 1, "select": 0}, losses=("macro_error",)) == "b"
     with pytest.raises(UsageError, match="nll"):
         fronts.choose(table, {"search": 1, "select": 1}, losses=("nll",))
+
+
+def _dear(**given):
+    losses = columns("macro_error", [0.10, 0.12, 0.20, 0.10], [0.10, 0.12, 0.20, 0.10])
+    return frame(**{"size_select": [900, 100, 10, 800], **losses, **given})
+
+
+def test_the_cheapest_within_a_standard_error_is_chosen():
+    # 10 % of 200 images have a standard error of 2.1 points, of 2,000 one of .7 (Laplace's correction aside).
+    assert fronts.choose_cheapest(_dear(), {"search": 100, "select": 100}, cost="size") == "1-1"
+    assert fronts.choose_cheapest(_dear(), {"search": 1000, "select": 1000}, cost="size") == "1-3"
+    assert fronts.choose_cheapest(_dear(), {"search": 5, "select": 5}, cost="size") == "1-2"
+
+
+def test_of_the_cheapest_the_one_of_least_loss_is_chosen_and_test_plays_no_part():
+    alike = _dear(size_select=[7, 7, 7, 7], macro_error_test=[1.0, 0.0, 0.0, 0.0])
+    alike.loc[3, "macro_error_search"] = 0.11
+    assert fronts.choose_cheapest(alike, {"search": 50, "select": 50}, cost="size") == "1-0"
+
+
+def test_splits_weigh_as_many_images_as_they_have_and_a_loss_is_needed():
+    front = _dear(macro_error_search=[0.0, 0.5, 0.5, 0.5], macro_error_select=[0.9, 0.1, 0.9, 0.9])
+    assert fronts.choose_cheapest(front, {"search": 10_000, "select": 10}, cost="size") == "1-0"
+    assert fronts.choose_cheapest(front, {"search": 10, "select": 10_000}, cost="size") == "1-1"
+    with pytest.raises(UsageError, match="macro_error, error"):
+        fronts.choose_cheapest(front.drop(columns="macro_error_select"), {"search": 1, "select": 1}, cost="size")
