@@ -14,6 +14,7 @@ from experiments.commands.export import export
 from experiments.commands.plot import plot
 from experiments.commands.report import report
 from experiments.commands.show import show
+from experiments.commands.verify import verify
 
 app = typer.Typer(
     name="moprune",
@@ -117,6 +118,7 @@ app.command()(explain)
 app.command()(export)
 app.command()(ensemble)
 app.command()(report)
+app.command()(verify)
 
 
 @bench.command()
@@ -174,6 +176,37 @@ def weights(
         setting, batch_size=batch_size, candidates=candidates, device=device,
         progress=lambda text: typer.echo(text, err=True),
     )  # fmt: skip
+    typer.echo(table(result))
+    if json_file is not None:
+        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+
+
+@bench.command()
+def selection(
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="With cifar10_jpeg.tar and resnet20_cifar10.pth; else digits."),
+    ] = None,
+    images: Annotated[int, typer.Option(min=20, help="Training images of --data.")] = 1000,
+    candidates: Annotated[int, typer.Option(min=4, help="Of a generation.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 2,
+    rounds: Annotated[int, typer.Option(min=2, help="Times each way is measured.")] = 3,
+) -> None:
+    """Layer selection: epochs per second of a generation's fine-tunings against each alone, with the same losses."""
+    import dataclasses
+    import json
+
+    from experiments.bench_generation import cifar, digits
+    from experiments.bench_tuning import bench_tuning, table
+    from moprune.files import write_text
+
+    def tell(text: str) -> None:
+        typer.echo(text, err=True)
+
+    tell("the search that candidates come from")
+    generation = digits(candidates, epochs) if data is None else cifar(data, images, candidates, epochs)
+    result = bench_tuning(generation, rounds=rounds, progress=tell)
     typer.echo(table(result))
     if json_file is not None:
         write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")

@@ -37,14 +37,15 @@ def _choice_sentence(
         return float(np.mean([seed["test"][who][objective] for seed in seeds]))
 
     ours = mean("search", "error")
-    masks = "active_fraction" in names
-    kept = f"keeps {mean('search', 'active_fraction'):.0%} of the units and " if masks else ""
+    size = next((name for name in _SIZES if name in names), None)
+    kept = f"{_SIZES[size][0]} {_size(mean('search', size), size)} and " if size else ""
     text = f"The chosen member {kept}errs on {ours:.1%} of the {images} test {items}"
     groups: dict[str, list[str]] = {verdict: [] for verdict in _VERDICTS}
     controls = [name for name in seeds[0]["test"] if name != "search"]
     for who in controls:
         theirs = mean(who, "error")
-        kept = "" if who in baselines or not masks else f" with {mean(who, 'active_fraction'):.0%} of the units"
+        alike = size == "active_fraction" and who in baselines  # unpruned, or of another kind
+        kept = f" with {_size(mean(who, size), size)}" if size and not alike else ""
         groups[_verdict(ours, theirs, images)].append(f"{_called(who)} ({theirs:.1%}{kept})")
     for verdict, told in groups.items():
         if told:
@@ -52,10 +53,21 @@ def _choice_sentence(
     if "ood_auroc" in names:
         text += f". Its OOD AUROC on pools the search never saw is {mean('search', 'ood_auroc'):.3f}"
         text += _against({_called(who): mean(who, "ood_auroc") for who in controls})
-    for name in () if masks else [each for each in names if each in _TOLD]:
+    for name in () if size == "active_fraction" else [each for each in names if each in _TOLD]:
         text += f". Its {_TOLD[name]} is {mean('search', name):.3f}"
         text += _against({_called(who): mean(who, name) for who in controls})
     return text + "."
+
+
+# What a member is made of: what it does with it, and what it is a share of.
+_SIZES: Mapping[str, tuple[str, str]] = {
+    "active_fraction": ("keeps", "units"),
+    "trainable_share": ("tunes", "parameters"),
+}
+
+
+def _size(share: float, name: str) -> str:
+    return f"{share:.1%} of the {_SIZES[name][1]}" if 0 < share < 0.1 else f"{share:.0%} of the {_SIZES[name][1]}"
 
 
 # Beside the error and what the mean over images hides.
@@ -112,6 +124,11 @@ def _called(name: str) -> str:
         "greedy soup": "the greedy soup",
         "learned soup": "the learned soup",
         "ensemble": "the ensemble of members",
+        "linear probe": "the linear probe",
+        "full": "full fine-tuning",
+        "last k": "the last units",
+        "front soup": "the mean of the front's weights",
+        "front ensemble": "the front's ensemble",
     }.get(name, name)
 
 

@@ -22,7 +22,7 @@ _EXPECTED: Mapping[str, str] = types.MappingProxyType(
         **dict.fromkeys(("bool_type", "bool_parsing"), "expected true or false"),
         "string_type": "expected text",
         "tuple_type": "expected a list in [brackets]",
-        "model_type": "expected a group of keys",
+        **dict.fromkeys(("model_type", "dict_type"), "expected a group of keys"),
     }
 )
 

@@ -42,14 +42,25 @@ def _report(error: Exception) -> int:
     if isinstance(error, OSError) and error.filename is not None:
         print(f"moprune: error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
-    if isinstance(error, MemoryError):
-        print("moprune: error: out of memory; use fewer images, or set pruning.chunk", file=sys.stderr)
+    if _out_of_memory(error):
+        print(
+            "moprune: error: out of memory; use fewer images or smaller batches, or set pruning.chunk (what was "
+            "evaluated is kept)",
+            file=sys.stderr,
+        )
         return 1
     print(
         f"moprune: internal error: {type(error).__name__}: {error} (run again with --debug for a traceback)",
         file=sys.stderr,
     )
     return 1
+
+
+def _out_of_memory(error: Exception) -> bool:
+    """Returns whether memory ran out; torch says so by a RuntimeError, in other words on a CPU than on a GPU."""
+    said = str(error)
+    torchs = isinstance(error, RuntimeError) and ("out of memory" in said or "can't allocate memory" in said)
+    return isinstance(error, MemoryError) or torchs
 
 
 def _hidden_by() -> str | None:

@@ -69,7 +69,12 @@ def _largest(described: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 
 
 def load_result(folder: RunFolder) -> Result:
-    """Returns the result of a finished run from its folder."""
+    """Returns the result of a finished run from its folder.
+
+    Raises:
+        MopruneError: a file is damaged; names it.
+    """
+    folder.check_digests()
     config = folder.config()
     if config is None:
         raise MopruneError(f"{folder.path} has no experiment.yaml")

@@ -1,6 +1,8 @@
 """The run folder: one experiment with all its seeds, whole or resumable."""
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,10 @@ from experiments.config import ExperimentConfig
 from experiments.loading import dump, validate
 from experiments.yaml_file import read_yaml
 from moprune.errors import MopruneError, UsageError
-from moprune.files import write_text
+from moprune.files import sha256_of_file, write_text
+
+_SUMS = "SHA256SUMS"
+_GUARDED = ("experiment.yaml", "environment.json", "front.csv", "controls.csv")
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class RunFolder:
     """A folder that holds one run.
 
     It has ``experiment.yaml``, ``environment.json`` and ``log.sqlite`` from the start and, once the run has ended,
-    ``front.csv``, ``controls.csv``, ``figures`` and, written last, ``summary.json``.
+    ``front.csv``, ``controls.csv``, ``figures``, ``SHA256SUMS`` and, written last, ``summary.json``.
 
     Attributes:
         path: the folder.
@@ -67,11 +72,45 @@ class RunFolder:
     def config(self) -> ExperimentConfig | None:
         """Returns the experiment the folder holds, or None."""
         path = self.path / "experiment.yaml"
-        return validate(read_yaml(path)) if path.is_file() else None
+        try:
+            return validate(read_yaml(path)) if path.is_file() else None
+        except UsageError as error:
+            raise self._damaged_config("; ".join(str(error).splitlines())) from error
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes a JSON file into the folder."""
-        write_text(self.path / name, json.dumps(value, indent=2, allow_nan=False) + "\n")
+        write_text(self.path / name, _json(value))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Writes the digests of all that will be read again, then the summary, which says that the run has ended.
+
+        ``sha256sum -c SHA256SUMS`` checks them too. The log guards itself (:mod:`moprune.seal`).
+        """
+        digests = {name: sha256_of_file(self.path / name) for name in _GUARDED}
+        digests["summary.json"] = hashlib.sha256(_json(summary).encode()).hexdigest()
+        write_text(self.path / _SUMS, "".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+        self.write_json("summary.json", summary)
+
+    def check_digests(self) -> None:
+        """Checks that the files of a finished run are those it wrote; runs from before there were digests pass.
+
+        Raises:
+            MopruneError: names the first file that is not.
+        """
+        path = self.path / _SUMS
+        try:
+            lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+            digests = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        except (OSError, ValueError) as error:
+            raise self._broken(_SUMS, error) from error
+        for name in (*_GUARDED, "summary.json") if path.exists() else ():
+            try:
+                digest = sha256_of_file(self.path / name)
+            except OSError as error:
+                raise self._broken(name, error) from error
+            if digests.get(name) != digest:
+                reason = f"it is not what {_SUMS} says the run wrote"
+                raise self._damaged_config(reason) if name == "experiment.yaml" else self._broken(name, reason)
 
     def read_json(self, name: str) -> Any:
         """Returns the content of a JSON file of the folder."""
@@ -91,7 +130,12 @@ class RunFolder:
         except (OSError, ValueError) as error:
             raise self._broken(name, error) from error
 
-    def _broken(self, name: str, error: Exception) -> MopruneError:
+    def _damaged_config(self, reason: str) -> UsageError:
+        return UsageError(
+            f"{self.path / 'experiment.yaml'} is damaged ({reason}); restore it from a copy, or choose another folder"
+        )
+
+    def _broken(self, name: str, error: Exception | str) -> MopruneError:
         return MopruneError(
             f"cannot read {self.path / name} ({error}); delete summary.json there and run the same command again: "
             "the files are written anew from the log"
@@ -110,6 +154,10 @@ def open_finished(path: Path) -> RunFolder:
     if not folder.finished:
         raise UsageError(f"the run in {path} has not ended; run its command again to resume it")
     return folder
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def _changed(a: Any, b: Any, path: str = "") -> set[str]:

@@ -48,6 +48,8 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     kind.check(problem)
     folder.claim(config)
     with EvaluationLog(folder.log) as log:
+        if folder.finished:  # by another process, while this one prepared
+            return load_result(folder)
         log.claim({"config": config.model_dump(mode="json"), "problem": problem.fingerprint()})
         folder.write_json("environment.json", environment(kind, problem))
         runs = {seed: _search_seed(kind, seed, log, watcher) for seed in config.seeds}
@@ -59,11 +61,11 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
             controls.append(assess_controls(kind, stages))
         front, control = pd.concat(fronts, ignore_index=True), pd.concat(controls, ignore_index=True)
         summary = _summary(kind, runs, front, control)
-    folder.write_table("front.csv", front)
-    folder.write_table("controls.csv", control)
-    result = Result(folder, config, front, control, summary)
-    draw(result, folder.figures)
-    folder.write_json("summary.json", summary)
+        folder.write_table("front.csv", front)
+        folder.write_table("controls.csv", control)
+        result = Result(folder, config, front, control, summary)
+        draw(result, folder.figures)
+        folder.finish(summary)
     return result
 
 
@@ -78,9 +80,8 @@ def _search_seed(kind: TaskKind, seed: int, log: EvaluationLog, watcher: Watcher
     if (further := kind.after(run)) is not None:
         stages["after"] = further
     if "random" in kind.config.controls:
-        # As many as the search has asked for in the end, its last generation completed.
         stages["random"] = search(
-            problem, kind.random_search(problem), n_eval=log.count("search", seed),
+            problem, kind.random_search(problem), n_eval=kind.random_evaluations(run),
             seed=seed, log=log, stage="random", observe=watcher.generation,
         )  # fmt: skip
     return stages

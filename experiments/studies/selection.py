@@ -1,4 +1,4 @@
-"""The study of layer selection: searches and baselines on six data sets, with equal training for all, on several seeds.
+"""The study of layer selection: searches and baselines on seven data sets, with equal training for all.
 
     python -m experiments.studies.selection --out FOLDER --data FOLDER [--seeds 1,2,3,4,5] [--tasks a,b]
 
@@ -25,7 +25,7 @@ import typer
 from pymoo.operators.sampling.rnd import FloatRandomSampling
 
 from analysis.fronts import SPLITS
-from experiments.studies.selection_sets import NAMES, SelectionSet, opened
+from experiments.studies.selection_sets import EMBEDDED, NAMES, SelectionSet, opened
 from moprune.algorithms import GivenGenomes, RandomSearch, make
 from moprune.files import write_text
 from moprune.fronts import nondominated
@@ -201,7 +201,7 @@ def main(
     everything: Annotated[bool, typer.Option("--all", help=f"With the extras: {', '.join(EXTRAS)}.")] = False,
 ) -> None:
     """Runs the study of layer selection; one JSON file a task, seed and arm."""
-    chosen = tasks.split(",") if tasks else list(NAMES) if data else ["digits_blur"]
+    chosen = tasks.split(",") if tasks else list(NAMES) if data else list(EMBEDDED)
     arms = only.split(",") if only else [*ARMS, *(EXTRAS if everything else ())]
     run(chosen, [int(seed) for seed in seeds.split(",")], arms, out, data)
 

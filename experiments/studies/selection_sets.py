@@ -24,7 +24,8 @@ SHARES = (0.4, 0.2, 0.1, 0.3)
 """Of all images of a small set, in each split."""
 
 _TARS = ("trashnet6", "riceleaf3", "braintumor2", "ants_bees")
-NAMES: tuple[str, ...] = ("digits_blur", "cifar10_jpeg", *_TARS)
+EMBEDDED = ("digits_blur", "digits_new")
+NAMES: tuple[str, ...] = (*EMBEDDED, "cifar10_jpeg", *_TARS)
 
 _BLUR = "gaussian_blur@5"
 _CIFAR = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -65,6 +66,9 @@ def opened(name: str, data: Path | None, seed: int) -> SelectionSet:
     if name == "digits_blur":
         network: nn.Module = pretrained_digits(range(10))
         return SelectionSet(_digits(seed), network, Preprocess(), "kept", units(network, "block"))
+    if name == "digits_new":
+        network = pretrained_digits(range(5))
+        return SelectionSet(_new_digits(seed), network, Preprocess(), "new", units(network, "block"))
     if data is None:
         raise UsageError(f"{name} is not embedded; give the folder with {name}.tar: --data FOLDER")
     network = pretrained("cifar_resnet20", str(data / "resnet20_cifar10.pth"))
@@ -82,6 +86,16 @@ def _digits(seed: int) -> Task:
     shares = [share / sum(SHARES[1:]) for share in SHARES[1:]]
     parts = [unseen.subset(part) for part in stratified(unseen.labels, shares, seed, "division of digits")]
     return _limited("digits_blur", tuple(map(str, range(10))), dict(zip(SPLITS, [seen, *parts], strict=True)), seed)
+
+
+def _new_digits(seed: int) -> Task:
+    """Digits 5 to 9 for a network that knows 0 to 4; it has seen none of them."""
+    halves = [digit_images(range(5, 10), held_out=held_out) for held_out in (False, True)]
+    images, labels = (torch.cat(each) for each in zip(*halves, strict=True))
+    whole = Split(TensorInputs(images), labels)
+    parts = stratified(labels, SHARES, seed, "division of digits_new")
+    splits = {split: whole.subset(part) for split, part in zip(SPLITS, parts, strict=True)}
+    return _limited("digits_new", tuple(map(str, range(5, 10))), splits, seed)
 
 
 def _blurred(held_out: bool) -> Split:
