@@ -20,6 +20,7 @@ def other(finished_run, tmp_path):
     def make(name, *, values=None, seeds=range(1, 11), data=None, replace=(), objectives=None):
         folder = tmp_path / name
         shutil.copytree(finished_run, folder)
+        (folder / "SHA256SUMS").unlink()  # of files that are changed here on purpose
         summary = json.loads((folder / "summary.json").read_text())
         entry = summary["seeds"]["1"]
         summary["seeds"] = {}

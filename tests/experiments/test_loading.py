@@ -45,6 +45,6 @@ def test_the_page_of_keys_is_up_to_date():
 
 
 def test_the_example_of_the_readme_is_a_valid_experiment(tmp_path):
-    text = (ROOT / "README.md").read_text().split("```yaml\n")[1].split("```")[0]
+    _, _, text = (ROOT / "README.md").read_text().split("```yaml")[1].split("```")[0].partition("\n")
     (tmp_path / "mine.yaml").write_text(text)
     assert isinstance(load_experiment(str(tmp_path / "mine.yaml")), ExperimentConfig)
