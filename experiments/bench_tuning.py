@@ -21,7 +21,7 @@ from experiments.timing import Spread, device_name, seconds, spread
 from moprune.errors import MopruneError, UsageError
 from moprune.networks.low_rank import factor_shapes
 from moprune.networks.selection import State, state_of
-from moprune.population.tuning import Job, Labelled, Tuner, TuningRecipe
+from moprune.population.tuning import Job, Labelled, Tuner, TuningRecipe, moving_layers
 from moprune.seeding import torch_generator
 
 TOLERANCE = 2e-2
@@ -195,6 +195,8 @@ def _naive(generation: Generation, job: Job) -> State:
     """Returns a candidate's state after training, the naive way."""
     network, recipe = copy.deepcopy(generation.network).eval().requires_grad_(False), generation.recipe
     network.load_state_dict(job.start, strict=False)
+    for layer in moving_layers(network, list(job.rates), recipe.statistics):
+        network.get_submodule(layer).train()
     groups, changed = _trained(network, job, recipe.learning_rate)
     optimiser = torch.optim.Adam(groups)
     inputs, labels = generation.train

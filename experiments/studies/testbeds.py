@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from analysis.decisions import knee
-from analysis.fronts import SPLITS, choose_cheapest
+from analysis.fronts import ERRORS, SPLITS, choose
 from experiments.studies.selection import sound_search
 from moprune.data import Split, Task, TensorInputs, limit
 from moprune.files import cache_folder, write_text
@@ -162,7 +162,7 @@ def run(shift: str, seed: int) -> Record:
     run = sound_search(made, REQUESTS, seed)
     front = run.front(SPLITS)
     members = {
-        "recommended": choose_cheapest(front, made.task.sizes(), cost="trainable_parameters"),
+        "recommended": choose(front, made.task.sizes(), losses=ERRORS, cost="trainable_parameters", budget=np.inf),
         "knee": knee(front, made.objectives).solution,
     }
     rows = []
@@ -212,7 +212,9 @@ def _picked(results: Sequence[Record]) -> str:
 
 
 def _without(state: dict[str, Tensor], names: tuple[str, ...]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if name not in names}
+    """Returns a state without some parameters, nor the running statistics of their modules."""
+    modules = {name.rpartition(".")[0] for name in names}
+    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in modules}
 
 
 def _rotated(shown: Tensor) -> Tensor:

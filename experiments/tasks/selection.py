@@ -4,14 +4,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pymoo.core.algorithm import Algorithm
 from pymoo.operators.sampling.rnd import FloatRandomSampling
 from torch import nn
 
 from analysis.fidelity import rank_correlation
-from analysis.fronts import ERRORS, SPLITS, choose, choose_cheapest, matrix
+from analysis.fronts import ERRORS, SPLITS, choose, matrix
 from experiments.build import Prepare, build_network, build_task
 from experiments.config import ExperimentConfig
 from experiments.tasks.front_members import front_ensemble, front_soup
@@ -23,7 +22,6 @@ from moprune.data import Task
 from moprune.errors import UsageError
 from moprune.fronts import nondominated
 from moprune.networks.units import units
-from moprune.objectives import resolve
 from moprune.population.tuning import TuningRecipe
 from moprune.problem import Genomes, SearchProblem
 from moprune.search import Run
@@ -168,18 +166,9 @@ class Selection(TaskKind):
         ]
 
     def choose(self, points: pd.DataFrame, images: Mapping[str, int]) -> str:
-        """Returns the cheapest solution within the budget that loses no more than a standard error of the least.
-
-        As published, where nothing is a cost, it is the one of least loss: on search alone.
-        """
-        if self._published:
-            return choose(points, {"search": 1, "select": 0}, losses=ERRORS)
-        shares = points["trainable_share_select"] if "trainable_share_select" in points else np.zeros(len(points))
-        within = points.loc[shares <= self.config.budget]
-        candidates = within if len(within) else points
-        if self._cost is None:
-            return choose(candidates, images, losses=ERRORS)
-        return choose_cheapest(candidates, images, cost=self._cost)
+        """Returns the solution of least error within the budget; as published, on search alone."""
+        images = {"search": 1, "select": 0} if self._published else images
+        return choose(points, images, losses=ERRORS, cost="trainable_share", budget=self.config.budget)
 
     def choice(self, names: Sequence[str]) -> str:
         """Returns in words how members are chosen."""
@@ -187,15 +176,7 @@ class Selection(TaskKind):
         if self._published:
             return f"least {loss} on search"
         within = f", at most {budget:.0%} of the parameters" if budget < 1 else ""
-        if self._cost is None:
-            return f"least {loss} on search and select{within}"
-        return f"least {self._cost} within a standard error of the least {loss} on search and select{within}"
-
-    @property
-    def _cost(self) -> str | None:
-        """The cost that is kept low: the first that is an objective; None where none is."""
-        costs = (each.name for each in resolve(self.config.resolved_objectives()) if each.is_cost)
-        return next(costs, None)
+        return f"least {loss} on search and select{within}"
 
     def columns(self, genomes: Genomes, fingerprint: Mapping[str, Any]) -> pd.DataFrame:
         """Returns ``rate_<unit>``, the factor of the base rate (0: frozen), and ``grade_<unit>`` of each unit."""

@@ -186,12 +186,12 @@ def record(arm, seed, points, task="t"):
     return {**about, "sizes": {"search": 200, "select": 100}, "points": named}
 
 
-def test_the_cheapest_point_within_a_standard_error_is_taken():
+def test_the_point_of_least_error_is_taken_and_the_cheapest_near_it_told():
     least, near, far = ((0.10, 0.10, 0.3), 900), ((0.11, 0.11, 0.2), 100), ((0.2, 0.2, 0.1), 10)
     table = selection_table.taken([record("sound", 1, [least, near, far]), record("biotune", 1, [far])])
     taken = table.set_index("arm")["macro_error_test"]
     assert taken.to_dict() == {
-        "sound": 0.2, "sound, least error": 0.3, "biotune": 0.1, "biotune, common training": 0.1
+        "sound": 0.3, "sound, cheapest within noise": 0.2, "biotune": 0.1, "biotune, common training": 0.1
     }  # fmt: skip
     # On test the last point, error 0.1 at a share of 0.01, dominates the others.
     assert table["volume"][0] == pytest.approx(0.9 * 0.99)

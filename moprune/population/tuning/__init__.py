@@ -7,6 +7,7 @@
 
 from moprune.population.tuning.job import Job, Labelled, Tuned
 from moprune.population.tuning.recipe import TuningRecipe
+from moprune.population.tuning.training import moving_layers
 from moprune.population.tuning.tuner import Tuner
 
-__all__ = ["Job", "Labelled", "Tuned", "Tuner", "TuningRecipe"]
+__all__ = ["Job", "Labelled", "Tuned", "Tuner", "TuningRecipe", "moving_layers"]

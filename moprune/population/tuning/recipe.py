@@ -40,7 +40,7 @@ class TuningRecipe:
     batch_size: int = 64
     horizon: int | None = None
     patience: int | None = None
-    statistics: str = "frozen"
+    statistics: str = "tuned"
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:

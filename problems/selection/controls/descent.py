@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from moprune.networks.selection import State, state_of
 from moprune.population.batches import laid_out
-from moprune.population.tuning import Labelled, TuningRecipe
+from moprune.population.tuning import Labelled, TuningRecipe, moving_layers
 from moprune.population.workers import give_up_if
 from moprune.seeding import torch_generator
 
@@ -64,10 +64,9 @@ class Descended(NamedTuple):
 def descend(
     network: nn.Module, data: Labelled, recipe: TuningRecipe, course: Course, stop: Event | None = None
 ) -> Descended:
-    """Trains by a recipe, with batch normalisation and all that is random as in evaluation; keeps the last epoch.
+    """Trains by a recipe, with all that is random as in evaluation; keeps the last epoch.
 
-    The recipe's patience and its way with running statistics play no part. Each image is passed through the whole
-    network in each epoch.
+    The recipe's patience plays no part. Each image is passed through the whole network in each epoch.
 
     Args:
         network: where to start, save ``course.start``; it is not changed.
@@ -91,6 +90,7 @@ class _Descent:
         for parameter in self.parameters.values():
             parameter.data = laid_out(parameter.data)
             parameter.requires_grad_()
+        self.moving = moving_layers(self.network, course.names, recipe.statistics)
 
     def run(self) -> Descended:
         moved: set[str] = set()
@@ -104,7 +104,9 @@ class _Descent:
                 if optimiser is not None:
                     self._one_epoch(optimiser, epoch)
         names = tuple(name for name in self.parameters if name in moved)
-        state = self.course.start | {name: each.contiguous() for name, each in state_of(self.network, names).items()}
+        statistics = [f"{layer}.{end}" for layer in self.moving for end in ("running_mean", "running_var")]
+        trained = state_of(self.network, [*names, *statistics])
+        state = self.course.start | {name: each.contiguous() for name, each in trained.items()}
         return Descended(state if all(bool(each.isfinite().all()) for each in state.values()) else None, names)
 
     def _factors(self, epoch: int) -> dict[str, float]:
@@ -122,6 +124,7 @@ class _Descent:
 
     def _one_epoch(self, optimiser: torch.optim.Optimizer, epoch: int) -> None:
         batches = self._batches("batch order", epoch)
+        self._use_batch_statistics(True)
         for step, rows in enumerate(batches):
             give_up_if(self.stop)
             rate = self.recipe.rate(epoch, step, len(batches), self.recipe.epochs)
@@ -133,6 +136,11 @@ class _Descent:
             optimiser.zero_grad()
             torch.autograd.backward(loss)
             optimiser.step()
+        self._use_batch_statistics(False)
+
+    def _use_batch_statistics(self, use: bool) -> None:
+        for layer in self.moving:
+            self.network.get_submodule(layer).train(use)
 
     def _entropy(self, rows: Tensor) -> Tensor:
         return functional.cross_entropy(self.network(laid_out(self.data.inputs[rows])), self.data.labels[rows])

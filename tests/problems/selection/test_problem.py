@@ -51,7 +51,7 @@ def make_problem(kind="graded", classes=3, recipe=None, **options):
     network = make_network(classes)
     found = units(network, "block")
     genotype = Importances(found) if kind == "importances" else Graded(network, found, ranks=(1,))
-    recipe = TuningRecipe(**({"batch_size": 32, "epochs": 1} | (recipe or {})))
+    recipe = TuningRecipe(**({"batch_size": 32, "epochs": 1, "statistics": "frozen"} | (recipe or {})))
     return SelectionProblem(make_task(), network, genotype, recipe=recipe, device="cpu", **options)
 
 

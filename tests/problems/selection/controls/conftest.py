@@ -51,7 +51,9 @@ def make_setting(task):
     def make(candidates=6, genotype=None, epochs=2, recipe=None, data=task, **options):
         network = make_network()
         genotype = genotype or Graded(network, units(network, "block"), ranks=(1, 2))
-        recipe = TuningRecipe(**{"epochs": epochs, "batch_size": 16, "learning_rate": 0.01, **(recipe or {})})
+        recipe = TuningRecipe(
+            **{"epochs": epochs, "batch_size": 16, "learning_rate": 0.01, "statistics": "frozen", **(recipe or {})}
+        )
         problem = SelectionProblem(data, network, genotype, recipe=recipe, device="cpu", **options)
         setting = Setting(problem, 1, seed=7)
         return Setting(problem, candidates * setting.cost(), seed=7)
