@@ -10,9 +10,9 @@ after Lee et al. (2023, "Surgical fine-tuning improves adaptation to distributio
 - ``output``: the classes are renamed, so that nothing but the classifier is wrong.
 
 Each unit is then tuned alone (with the head, which is tuned always), and so is everything, each at its best of several
-rates: the known unit has to win, or the testbed would show nothing. Then the sound search is asked. Of the units but
-the head that a member tunes, it *picks* the one whose return to its pre-trained tensors costs the most macro error on
-test, and the head where it tunes no other. Stricter, it tunes the known unit *alone* if it freezes all but the head.
+rates: the known unit has to win, or the testbed would show nothing. Then the sound search is asked. Of the units that a
+member tunes, it *picks* the one whose return to its pre-trained tensors costs the most macro error on test. Stricter, it
+tunes the known unit *alone* if it freezes all others but the head.
 """
 
 import copy
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import torch
 import typer
 from torch import Tensor, nn
@@ -153,7 +154,7 @@ def losses_of_returning(problem: SelectionProblem, genome: Genomes) -> dict[str,
 
 def picked(losses: Mapping[str, float]) -> str:
     """Returns the unit that a member picks, from what returning each one costs it."""
-    return max((unit for unit in losses if unit != HEAD), key=lambda unit: losses[unit], default=HEAD)
+    return max(losses, key=lambda unit: losses[unit])
 
 
 def run(shift: str, seed: int) -> Record:
@@ -183,6 +184,23 @@ def run(shift: str, seed: int) -> Record:
 def markdown(results: Sequence[Record]) -> str:
     """Returns two tables: each unit alone, and what the search has picked."""
     return f"{_forced(results)}\n\n{_picked(results)}\n"
+
+
+def table(results: Sequence[Record]) -> pd.DataFrame:
+    """Returns a row a shift, seed and member: error, parameters, what returning each unit costs, each unit alone."""
+    return pd.DataFrame(
+        {
+            "shift": each["shift"],
+            "seed": each["seed"],
+            "member": row["who"],
+            "error": row["error"],
+            "parameters": row["parameters"],
+            **{f"returning {unit}": row["losses"].get(unit) for unit in each["alone"] if unit != "everything"},
+            **{f"alone {unit}": error for unit, error in each["alone"].items()},
+        }
+        for each in results
+        for row in each["members"]
+    )
 
 
 def _forced(results: Sequence[Record]) -> str:
@@ -257,6 +275,7 @@ def _learn(network: nn.Module) -> None:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for results; what is there is not done again.")],
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 1, 2, ... each with its own images and search.")] = 10,
+    csv: Annotated[Path | None, typer.Option(help="Write what every member and seed came to here.")] = None,
 ) -> None:
     """Runs the testbeds of layer selection; one JSON file a shift and seed, then the tables of all that are there."""
     for seed in range(1, seeds + 1):
@@ -264,8 +283,11 @@ def main(
             path = out / shift / f"{seed}.json"
             if not path.is_file():
                 write_text(path, json.dumps(run(shift, seed), indent=1) + "\n")
-    found = sorted(out.glob("*/*.json"))
-    typer.echo(markdown([json.loads(path.read_text()) for path in found]))
+    found = sorted(out.glob("*/*.json"), key=lambda path: (path.parent.name, int(path.stem)))
+    results = [json.loads(path.read_text()) for path in found]
+    if csv is not None:
+        write_text(csv, table(results).to_csv(index=False, float_format="%.6g"))
+    typer.echo(markdown(results))
 
 
 if __name__ == "__main__":

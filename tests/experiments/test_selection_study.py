@@ -107,7 +107,7 @@ def test_a_testbed_tells_of_every_unit_and_of_both_members(monkeypatch):
 def test_the_tables_of_the_testbeds_count_seeds():
     def made(seed, least, picks):
         errors = {"conv1..bn1": 0.5, "layer2.0": 0.5, "linear": 0.5} | {least: 0.1}
-        losses = {"linear": 0.9, "layer2.0": 0.3, "layer1.0": 0.2 if picks else 0.4}
+        losses = {"linear": 0.1, "layer2.0": 0.3, "layer1.0": 0.2 if picks else 0.4}
         members = [{"who": "knee", "losses": losses, "error": 0.25, "parameters": 100.0}]
         return {"shift": "feature", "seed": seed, "alone": errors, "members": members, "front": 3}
 
