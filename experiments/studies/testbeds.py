@@ -11,8 +11,8 @@ after Lee et al. (2023, "Surgical fine-tuning improves adaptation to distributio
 
 Each unit is then tuned alone (with the head, which is tuned always), and so is everything, each at its best of several
 rates: the known unit has to win, or the testbed would show nothing. Then the sound search is asked. Of the units that a
-member tunes, it *picks* the one whose return to its pre-trained tensors costs the most macro error on test. Stricter, it
-tunes the known unit *alone* if it freezes all others but the head.
+member tunes, it *picks* the one whose return to its pre-trained tensors costs the most macro error on test. Stricter,
+it tunes the known unit *alone* if it freezes all others but the head.
 """
 
 import copy
