@@ -110,7 +110,7 @@ def save_ensemble(members: Members, folder: Path, notes: Mapping[str, Any] | Non
     return network
 
 
-def load_ensemble(folder: Path, backbone: nn.Module) -> nn.Module:
+def load_ensemble(folder: Path | str, backbone: nn.Module) -> nn.Module:
     """Returns a saved ensemble, from preprocessed images to log-probabilities ``(n, C)``; nothing is unpickled.
 
     Args:
@@ -120,6 +120,7 @@ def load_ensemble(folder: Path, backbone: nn.Module) -> nn.Module:
     Raises:
         UsageError: there is no ensemble, it is damaged, or the backbone is another.
     """
+    folder = Path(folder)
     try:
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format"] != _FORMAT:

@@ -75,7 +75,7 @@ def test_a_head_with_nothing_left_is_exported_too(problem, pool, tmp_path):
     nothing = type(pool)(problem, ("none",), np.zeros((1, problem.n_var), dtype=bool), {})
     network = save_ensemble(nothing, tmp_path)
     x = torch.rand(3, 1, 4, 4)
-    torch.testing.assert_close(load_ensemble(tmp_path, backbone())(x), network(x), rtol=0, atol=0)
+    torch.testing.assert_close(load_ensemble(str(tmp_path), backbone())(x), network(x), rtol=0, atol=0)
 
 
 def test_what_cannot_be_loaded_is_said(pool, tmp_path):
