@@ -46,6 +46,7 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     kind = task_kind(config)
     problem = kind.problem(config.seeds[0], watcher.working)
     kind.check(problem)
+    kind.algorithm(problem)  # what it refuses is refused before the folder is this experiment's
     folder.claim(config)
     with EvaluationLog(folder.log) as log:
         if folder.finished:  # by another process, while this one prepared

@@ -70,9 +70,10 @@ def test_the_folder_works_when_nothing_is_wrong(experiment, tmp_path, capsys):
     assert main(["run", str(experiment()), "--out", str(tmp_path / "run")]) == 0
 
 
-def test_a_fault_in_the_data_does_not_spoil_the_folder_for_the_mended_run(experiment, tmp_path, capsys):
+@pytest.mark.parametrize("fault", [{"data": {"path": "nowhere"}}, {"search": {"algorithm": "gde3"}}], ids=str)
+def test_a_fault_does_not_spoil_the_folder_for_the_mended_run(experiment, tmp_path, capsys, fault):
     out = tmp_path / "run"
-    assert fails(capsys, experiment(data={"path": "nowhere"}), out)[0] == 2
+    assert fails(capsys, experiment(**fault), out)[0] == 2
     assert main(["run", str(experiment()), "--out", str(out)]) == 0
 
 
