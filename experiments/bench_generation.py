@@ -1,6 +1,6 @@
 """What the benchmark of layer selection is measured on: a network, images, and the candidates of a generation."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class Generation:
     Attributes:
         network: with a head for the classes.
         train: the images that candidates learn from, as the network reads them.
+        read: reads and preprocesses one of them, by its place in ``train``.
         search: the images that their losses are compared on.
         recipe: how they learn.
         tunings: the candidates by kind.
@@ -39,6 +40,7 @@ class Generation:
 
     network: nn.Module
     train: Labelled
+    read: Callable[[int], Tensor]
     search: Labelled
     recipe: TuningRecipe
     tunings: dict[str, Sequence[Tuning]]
@@ -58,8 +60,8 @@ class Generation:
 
 def digits(candidates: int, epochs: int) -> Generation:
     """Returns all ten digits for a network that has seen five of them, with a new head."""
-    network = pretrained_digits()
-    return _generation("digits", network, *digit_images(range(10), held_out=False), candidates, epochs, "new")
+    inputs, labels = digit_images(range(10), held_out=False)
+    return _generation("digits", pretrained_digits(), inputs.__getitem__, labels, candidates, epochs, "new")
 
 
 def cifar(data: Path, images: int, candidates: int, epochs: int) -> Generation:
@@ -76,14 +78,25 @@ def cifar(data: Path, images: int, candidates: int, epochs: int) -> Generation:
     split = open_tar(data / "cifar10_jpeg.tar").subset("test")
     rows = limit(split.labels, images * 3 // 2, seed=0)
     normalise = Preprocess(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    inputs = torch.stack([normalise(1 - Preprocess()(split.inputs[row])) for row in rows])
-    return _generation("negatives", network, inputs, split.labels[rows], candidates, epochs, "kept")
+
+    def read(place: int) -> Tensor:
+        return normalise(1 - Preprocess()(split.inputs[rows[place]]))
+
+    return _generation("negatives", network, read, split.labels[rows], candidates, epochs, "kept")
 
 
 def _generation(
-    name: str, network: nn.Module, inputs: Tensor, labels: Tensor, candidates: int, epochs: int, head: str
+    name: str,
+    network: nn.Module,
+    read: Callable[[int], Tensor],
+    labels: Tensor,
+    candidates: int,
+    epochs: int,
+    head: str,
 ) -> Generation:
-    train, search = _divided(inputs, labels)
+    learnt, scored = _divided(labels)
+    inputs = torch.stack([read(place) for place in range(len(labels))])
+    train, search = (Labelled(inputs[places], labels[places]) for places in (learnt, scored))
     genotype = Graded(network, units(network, "block"))
     problem = _problem(name, network, train, search, genotype, head)
     algorithm = make(
@@ -98,7 +111,16 @@ def _generation(
     tunings = {kind: [of_units(genotype.units, chosen, rate) for rate in (1.0, 0.3)] for kind, chosen in kinds.items()}
     masks = f"offspring of NSGA-II (macro error, trainable parameters) after {GENERATIONS} generations"
     recipe = TuningRecipe(epochs=epochs)
-    return Generation(problem.base, train, search, recipe, {"search": bred, **tunings}, genotype, masks)
+    return Generation(
+        problem.base,
+        train,
+        lambda place: read(learnt[place]),
+        search,
+        recipe,
+        {"search": bred, **tunings},
+        genotype,
+        masks,
+    )
 
 
 def _problem(
@@ -115,8 +137,7 @@ def _problem(
     return SelectionProblem(task, network, genotype, recipe=TuningRecipe(epochs=1), head=head, device="cpu")
 
 
-def _divided(inputs: Tensor, labels: Tensor) -> tuple[Labelled, Labelled]:
-    """Returns two thirds of the images, class by class, and the others."""
+def _divided(labels: Tensor) -> tuple[list[int], list[int]]:
+    """Returns the places of two thirds of the images, class by class, and of the others."""
     chosen = limit(labels, len(labels) * 2 // 3, seed=0)
-    rest = sorted(set(range(len(labels))) - set(chosen))
-    return Labelled(inputs[chosen], labels[chosen]), Labelled(inputs[rest], labels[rest])
+    return list(chosen), sorted(set(range(len(labels))) - set(chosen))

@@ -1,13 +1,14 @@
 """The benchmark of layer selection: fine-tuning a generation's candidates against training each one alone, in one run.
 
-The naive way is what one writes first: the network is copied, gradients are asked for of what is tuned, and every batch
-goes through the whole network, with torch's own threads. Both ways get the same candidates, batches and initial values;
-the losses on the search split must agree.
+The naive way is what one writes first: the network is copied, gradients are asked for of what is tuned, a `DataLoader`
+reads and preprocesses each image, and every batch goes through the whole network, with torch's own threads. It is also
+measured with the images ready in memory. All ways get the same candidates, batches and initial values; the losses on
+the search split must agree.
 """
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
@@ -15,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrize import register_parametrization, remove_parametrizations
+from torch.utils.data import DataLoader, Dataset
 
+from experiments.bench.timing import Spread, device_name, seconds, spread
 from experiments.bench_generation import Generation
-from experiments.timing import Spread, device_name, seconds, spread
 from moprune.errors import MopruneError, UsageError
 from moprune.networks.low_rank import factor_shapes
 from moprune.networks.selection import State, state_of
@@ -37,17 +39,21 @@ class TuningCase:
         candidates: how many.
         preparation: seconds until a new `Tuner` is ready for them, once for all generations; median over rounds.
         naive_rate: epochs of one candidate a second, the naive way; median over rounds.
+        ready_rate: the same with the images ready in memory.
         rate: the same, moprune.
         ratio: ``rate / naive_rate`` within a round, over rounds.
-        largest_difference: between both ways' losses on search, nats.
+        ready_ratio: ``rate / ready_rate`` within a round, over rounds.
+        largest_difference: between the losses of the naive way and moprune on search, nats.
     """
 
     name: str
     candidates: int
     preparation: float
     naive_rate: float
+    ready_rate: float
     rate: float
     ratio: Spread
+    ready_ratio: Spread
     largest_difference: float
 
 
@@ -133,21 +139,23 @@ def table(result: TuningBenchmark) -> str:
         f"search: {r.masks}",
     ]
     for c in r.cases:
-        ratio = f"{c.ratio.median:.1f} ({c.ratio.least:.1f} to {c.ratio.most:.1f})"
+        ratio, ready = (f"{r.median:.1f} ({r.least:.1f} to {r.most:.1f})" for r in (c.ratio, c.ready_ratio))
         lines += [
             "",
             f"{c.name}: {c.candidates} candidates",
             f"  preparation, once     {c.preparation:.2f} s",
             f"  naive                 {c.naive_rate:.2f} epochs/s",
+            f"  naive, images ready   {c.ready_rate:.2f} epochs/s",
             f"  moprune               {c.rate:.2f} epochs/s",
-            f"  ratio                 {ratio}",
+            f"  ratio                 {ratio}; with the images ready {ready}",
             f"  largest difference    {c.largest_difference:.1e} nats (accepted up to {r.tolerance:.0e})",
         ]
     return "\n".join(lines)
 
 
 def _case(name: str, generation: Generation, jobs: Sequence[Job], rounds: int) -> TuningCase:
-    preparation, naive, ours, differences = zip(*(_round(generation, jobs) for _ in range(rounds)), strict=True)
+    measured = [_round(generation, jobs) for _ in range(rounds)]
+    preparation, naive, ready, ours, differences = zip(*measured, strict=True)
     largest = max(differences)
     if largest > TOLERANCE:
         raise MopruneError(f"{name}: a loss differs by {largest:.1e} from that of the naive way; accepted {TOLERANCE}")
@@ -157,25 +165,28 @@ def _case(name: str, generation: Generation, jobs: Sequence[Job], rounds: int) -
         candidates=len(jobs),
         preparation=median(preparation),
         naive_rate=epochs / median(naive),
+        ready_rate=epochs / median(ready),
         rate=epochs / median(ours),
         ratio=spread([a / b for a, b in zip(naive, ours, strict=True)]),
+        ready_ratio=spread([a / b for a, b in zip(ready, ours, strict=True)]),
         largest_difference=largest,
     )
 
 
-def _round(generation: Generation, jobs: Sequence[Job]) -> tuple[float, float, float, float]:
-    """Returns the seconds of preparation, the naive way and ours, and the largest difference of losses."""
+def _round(generation: Generation, jobs: Sequence[Job]) -> tuple[float, float, float, float, float]:
+    """Returns seconds (of preparation, the naive way, the same with images ready, ours) and the largest difference."""
     place, tuner = torch.device("cpu"), Tuner(generation.network, *generation.train, generation.recipe)
     first: list[State] = []
     second: list[State] = []
-    naive = seconds(lambda: first.extend(_naive(generation, job) for job in jobs), place)
+    naive = seconds(lambda: first.extend(_naive(generation, job, _Reading) for job in jobs), place)
+    ready = seconds(lambda: [_naive(generation, job, _Ready) for job in jobs], place)
     least = [replace(job, rows=torch.arange(2), epochs=1) for job in jobs]
     preparation = seconds(lambda: tuner.tune(least), place)
     ours = seconds(lambda: second.extend(tuned.state for tuned in tuner.tune(jobs)), place)
     losses = [[_loss(generation.network, state, generation.search) for state in states] for states in (first, second)]
     differences = [abs(a - b) for a, b in zip(*losses, strict=True)]
     # A loss that is no number is a difference, too.
-    return preparation, naive, ours, math.inf if any(map(math.isnan, differences)) else max(differences)
+    return preparation, naive, ready, ours, math.inf if any(map(math.isnan, differences)) else max(differences)
 
 
 class _LowRank(nn.Module):
@@ -191,7 +202,34 @@ class _LowRank(nn.Module):
         return weight + (self.up @ self.down).view_as(weight)
 
 
-def _naive(generation: Generation, job: Job) -> State:
+class _Ready:
+    """The batches of a generation's training images, out of memory."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._train = generation.train
+
+    def __call__(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        for rows in batches:
+            yield self._train.inputs[rows], self._train.labels[rows]
+
+
+class _Reading(Dataset[tuple[Tensor, Tensor]]):
+    """The batches of a generation's training images, each read and preprocessed when it is asked for."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._read, self._labels = generation.read, generation.train.labels
+
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self._read(row), self._labels[row]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __call__(self, batches: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(DataLoader(self, batch_sampler=[rows.tolist() for rows in batches]))
+
+
+def _naive(generation: Generation, job: Job, source: type[_Ready | _Reading]) -> State:
     """Returns a candidate's state after training, the naive way."""
     network, recipe = copy.deepcopy(generation.network).eval().requires_grad_(False), generation.recipe
     network.load_state_dict(job.start, strict=False)
@@ -199,14 +237,14 @@ def _naive(generation: Generation, job: Job) -> State:
         network.get_submodule(layer).train()
     groups, changed = _trained(network, job, recipe.learning_rate)
     optimiser = torch.optim.Adam(groups)
-    inputs, labels = generation.train
-    steps = recipe.steps(len(labels))
+    images, count = source(generation), len(generation.train.labels)
+    steps = recipe.steps(count)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, recipe.epochs * steps)
     for epoch in range(recipe.epochs):
-        order = torch.randperm(len(labels), generator=torch_generator(job.seed, "batch order", epoch))
-        for rows in order.tensor_split(steps):
+        order = torch.randperm(count, generator=torch_generator(job.seed, "batch order", epoch))
+        for x, labels in images(order.tensor_split(steps)):
             optimiser.zero_grad()
-            torch.autograd.backward(functional.cross_entropy(network(inputs[rows]), labels[rows]))
+            torch.autograd.backward(functional.cross_entropy(network(x), labels))
             optimiser.step()
             schedule.step()
     for module, name in changed:

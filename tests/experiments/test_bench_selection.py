@@ -34,9 +34,9 @@ def generation():
         "head": [Tuning({unit.name: float(unit.kind == "head") for unit in genotype.units})],
     }
     data = [Labelled(torch.rand(n, 1, 6, 6, generator=generator), torch.arange(n) % 2) for n in (30, 20)]
-    return Generation(
-        network.eval(), *data, TuningRecipe(epochs=2, batch_size=8, statistics="frozen"), tunings, genotype, "by hand"
-    )
+    train, search = data
+    recipe = TuningRecipe(epochs=2, batch_size=8, statistics="frozen")
+    return Generation(network.eval(), train, train.inputs.__getitem__, search, recipe, tunings, genotype, "by hand")
 
 
 def test_measures_both_ways_and_finds_them_equal(generation):
@@ -47,7 +47,7 @@ def test_measures_both_ways_and_finds_them_equal(generation):
     assert all(torch.equal(tensor, before[name]) for name, tensor in generation.network.state_dict().items())
     assert (result.images, result.parameters) == (30, 27 + 3 + 6 + 48 * 6 + 6 + 12 + 2)
     for case in result.cases:
-        assert min(case.rate, case.naive_rate, case.preparation) > 0
+        assert min(case.rate, case.naive_rate, case.ready_rate, case.preparation) > 0
         assert 0 < case.ratio.least <= case.ratio.median <= case.ratio.most
         assert 0 <= case.largest_difference <= 1e-5
     values = json.loads(json.dumps(dataclasses.asdict(result), allow_nan=False))
@@ -59,8 +59,8 @@ def test_measures_both_ways_and_finds_them_equal(generation):
 def test_a_different_loss_is_an_error(generation, monkeypatch, factor):
     naive = bench_tuning._naive
 
-    def other(generation, job):
-        return {name: value * factor for name, value in naive(generation, job).items()}
+    def other(generation, job, source):
+        return {name: value * factor for name, value in naive(generation, job, source).items()}
 
     monkeypatch.setattr(bench_tuning, "_naive", other)
     with pytest.raises(MopruneError, match="search: a loss differs"):
