@@ -7,7 +7,7 @@ again, so that an interrupted study goes on; the tables are made of the seeds th
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +20,7 @@ from pymoo.optimize import minimize
 
 from analysis.statistics import compare_over_data, rank, scores_by_data
 from experiments.studies.functions import FUNCTIONS, ShiftedRotated
+from experiments.studies.tables import markdown_table, publish
 from moprune.algorithms import make
 from moprune.algorithms.adaptive_de import PROFILES, LSHADEEpSin, SASHADETriEnSin
 from moprune.errors import UsageError
@@ -47,7 +48,6 @@ ABLATION: Mapping[str, Callable[[], Algorithm]] = MappingProxyType(
 _FAMILIES = {"lshade_epsin": ("lshade", "lshade_epsin", "lshade_epsin, 0.25"),
              "sa_shade": ("sa_shade", "sa_shade, 0.5", "sa_shade, 0.25")}  # fmt: skip
 
-_MARKER = "<!-- tables -->"
 _MEASURE = "error"
 
 
@@ -122,7 +122,7 @@ def _ranking(table: pd.DataFrame) -> str:
     ]
     head = ["algorithm", "all", *(f"D = {d}" for d in dimensions)]
     differences = [f"{r.critical_difference:.2f}" for r in (every, *each)]
-    text = f"### Mean ranks\n\n{_table(head, [*rows, ['*critical difference*', *differences]])}\n\n"
+    text = f"### Mean ranks\n\n{markdown_table(head, [*rows, ['*critical difference*', *differences]])}\n\n"
     alike = "; ".join(", ".join(group) for group in every.groups())
     return (
         f"{text}{table['seed'].nunique()} seeds, {EVALUATIONS} evaluations, {every.blocks} functions. Friedman's test: "
@@ -139,7 +139,7 @@ def _against_the_best(table: pd.DataFrame) -> str:
         wins, losses = (each.wins, each.losses) if mine else (each.losses, each.wins)
         rows.append([each.second if mine else each.first, str(wins), str(losses), _p(each.p_holm)])
     head = ["against", f"{best} better on", "worse on", "p (signed-rank, Holm)"]
-    return f"### {best} against each other\n\n{_table(head, rows)}"
+    return f"### {best} against each other\n\n{markdown_table(head, rows)}"
 
 
 def _medians(table: pd.DataFrame) -> str:
@@ -148,7 +148,7 @@ def _medians(table: pd.DataFrame) -> str:
         scores = scores_by_data(rows, _MEASURE)
         scores = scores[[arm for arm in RANKED if arm in scores]]
         lines = [[str(name).partition(",")[0], *(f"{v:.2g}" for v in row)] for name, row in scores.iterrows()]
-        parts.append(f"### Median errors, D = {d}\n\n{_table(['function', *scores.columns], lines)}")
+        parts.append(f"### Median errors, D = {d}\n\n{markdown_table(['function', *scores.columns], lines)}")
     return "\n\n".join(parts)
 
 
@@ -157,15 +157,11 @@ def _ablation(table: pd.DataFrame, family: str) -> str:
     ranking = rank(scores_by_data(table[table["run"].isin(arms)], _MEASURE), minimise=True)
     rows = [[arm, f"{ranking.ranks[arm]:.2f}"] for arm in arms]
     test = f"Friedman's p = {_p(ranking.p)}, critical difference {ranking.critical_difference:.2f}."
-    return f"### The frequency of the sinusoid: {family}\n\n{_table(['arm', 'mean rank'], rows)}\n\n{test}"
+    return f"### The frequency of the sinusoid: {family}\n\n{markdown_table(['arm', 'mean rank'], rows)}\n\n{test}"
 
 
 def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else "under 0.001"
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in [heads, ["---"] * len(heads), *rows])
 
 
 def main(
@@ -183,13 +179,7 @@ def main(
     found = read(out)
     if csv is not None:
         write_text(csv, found.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    if page is None:
-        typer.echo(markdown(found))
-        return
-    before, marker, _ = page.read_text(encoding="utf-8").partition(_MARKER)
-    if not marker:
-        raise UsageError(f"{page} has no line {_MARKER}; put one where the tables shall begin")
-    write_text(page, f"{before}{_MARKER}\n\n{markdown(found)}")
+    publish(markdown(found), page)
 
 
 if __name__ == "__main__":

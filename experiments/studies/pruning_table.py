@@ -4,7 +4,6 @@ python -m experiments.studies.pruning_table RESULTS --csv FILE --markdown FILE
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +14,7 @@ import typer
 from analysis.statistics import holm, not_worse, signed_rank
 from experiments.studies.feature_sets import NAMES
 from experiments.studies.pruning import PUBLISHED_ON_TEST, SOUND
+from experiments.studies.tables import markdown_table, publish
 from moprune.errors import UsageError
 from moprune.files import write_text
 
@@ -23,8 +23,6 @@ MARGIN = 0.01
 
 MEASURES = {"error_test": "less", "ood_auroc_test": "more", "brier_test": "less", "hypervolume_test": "more"}
 """What is compared, and which direction is better."""
-
-_MARKER = "<!-- tables -->"
 
 _COLUMNS = {
     "error_test": "accuracy",
@@ -150,7 +148,7 @@ def _together(results: pd.DataFrame) -> str:
                 cells.append("")
         lines.append(cells)
     heads = ["sound search less ...", "pairs", "accuracy, points", "AUROC", "Brier (less is better)", "hypervolume"]
-    return "### All sets together, paired by set and seed\n\n" + _table(heads, lines)
+    return "### All sets together, paired by set and seed\n\n" + markdown_table(heads, lines)
 
 
 def _verdicts(results: pd.DataFrame) -> str:
@@ -171,7 +169,7 @@ def _verdicts(results: pd.DataFrame) -> str:
         rows.append(cells)
     heads = ["data set", "accuracy, points (p no worse)", "AUROC, points (p no worse)"]
     heads += [f"accuracy v. {rival}" for rival in rivals] + [f"hypervolume v. {rival}" for rival in rivals]
-    return "### The sound search against the unpruned head and its rivals\n\n" + _table(heads, rows)
+    return "### The sound search against the unpruned head and its rivals\n\n" + markdown_table(heads, rows)
 
 
 def _gain(row: pd.Series, less: bool) -> str:
@@ -186,7 +184,7 @@ def _optimism(results: pd.DataFrame) -> str:
         for name, row in optimism(results).iterrows()
     ]  # fmt: skip
     heads = ["data set", "selected on test, as published", "selected on a hold-out", "unpruned", "optimism, points"]
-    return "### What selecting on test adds to the published protocol (accuracy, %)\n\n" + _table(heads, rows)
+    return "### What selecting on test adds to the published protocol (accuracy, %)\n\n" + markdown_table(heads, rows)
 
 
 def _means(results: pd.DataFrame, name: str) -> str:
@@ -200,7 +198,7 @@ def _means(results: pd.DataFrame, name: str) -> str:
             cells.append(_cell(column, 1 - values if column == "error_test" else values))
         lines.append(cells)
     heads = ["arm", "seeds", *(_COLUMNS[column] for column in columns)]
-    return f"### {name}\n\n" + _table(heads, lines)
+    return f"### {name}\n\n" + markdown_table(heads, lines)
 
 
 def _cell(column: str, values: np.ndarray) -> str:
@@ -216,11 +214,6 @@ def _p(value: float) -> str:
     return "p < .001" if value < 0.001 else f"p = {value:.3f}".replace("0.", ".")
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
-
-
 def main(
     results: Annotated[list[Path], typer.Argument(help="Folders of the study, or tables written before.")],
     csv: Annotated[Path | None, typer.Option(help="Where all arms of all cells go.")] = None,
@@ -231,13 +224,7 @@ def main(
     found = found.drop_duplicates(["set", "seed", "arm"], keep="last")
     if csv is not None:
         write_text(csv, found.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
-    if page is None:
-        typer.echo(markdown(found))
-    else:
-        written, marker, _ = page.read_text(encoding="utf-8").partition(_MARKER)
-        if not marker:
-            raise UsageError(f"{page} has no line {_MARKER}; put one where the tables shall begin")
-        write_text(page, f"{written}{_MARKER}\n\n{markdown(found)}")
+    publish(markdown(found), page)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ from typing import Annotated
 import numpy as np
 import pandas as pd
 import typer
-from scipy.stats import ttest_1samp
 
 from analysis.statistics import holm
+from experiments.studies.tables import MARKER, markdown_table, paired_t, publish
 from moprune.errors import UsageError
 from moprune.files import write_text
 
@@ -37,7 +37,6 @@ AGAINST = (
 
 COMPARED = ("nll_test", "error_test")
 
-_MARKER = "<!-- tables -->"
 _PERCENT = [name for name in MEASURES if name != "nll_test"]
 
 
@@ -86,16 +85,9 @@ def compared(results: pd.DataFrame, measure: str) -> pd.DataFrame:
         if against not in wide or not arms:
             continue
         differences = [(wide[arm] - wide[against]).dropna() for arm in arms]
-        p = holm([_paired(each) for each in differences])
+        p = holm([paired_t(each) for each in differences])
         rows += [(a, against, float(d.mean()), float(v), len(d)) for a, d, v in zip(arms, differences, p, strict=True)]
     return pd.DataFrame(rows, columns=["arm", "against", "difference", "p", "seeds"])
-
-
-def _paired(differences: pd.Series) -> float:
-    """Returns the p of a paired t-test; 1 where nothing can be told: one seed, or no spread."""
-    if len(differences) < 2 or np.ptp(differences) == 0:
-        return 1.0
-    return float(ttest_1samp(differences, 0).pvalue)
 
 
 def markdown(results: pd.DataFrame) -> str:
@@ -105,15 +97,15 @@ def markdown(results: pd.DataFrame) -> str:
 
 def _means(results: pd.DataFrame) -> str:
     table = summary(results)
-    heads = [*MEASURES.values(), "NLL on search", "± (NLL)", "images", "s", "successes", "seeds"]
-    lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    heads = ["arm", *MEASURES.values(), "NLL on search", "± (NLL)", "images", "s", "successes", "seeds"]
+    lines = []
     for arm, row in table.iterrows():
         cells = [f"{row['nll_test']:.3f}", *(f"{row[name]:.1%}" for name in _PERCENT), f"{row['nll_search']:.3f}"]
         success = row.get("success", np.nan)
         cells += [f"{row['spread']:.3f}", f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}"]
         cells += ["" if np.isnan(success) else f"{success:.0%}", f"{row['seeds']:.0f}"]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([str(arm), *cells])
+    return markdown_table(heads, lines)
 
 
 def _differences(results: pd.DataFrame, measure: str) -> str:
@@ -122,32 +114,28 @@ def _differences(results: pd.DataFrame, measure: str) -> str:
         return ""
     wide = table.pivot_table(index="arm", columns="against", values=["difference", "p"])
     names = [name for name in AGAINST if name in set(table["against"])]
-    lines = [f"| {MEASURES[measure]} on test, less that of | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    lines = []
     for arm in wide.index:
         cells = []
         for name in names:
             difference, p = wide.loc[arm, ("difference", name)], wide.loc[arm, ("p", name)]
             told = f"{difference:+.3f}" if measure == "nll_test" else f"{100 * difference:+.1f}"
             cells.append("" if np.isnan(difference) else f"{told} (p = {p:.2g})")
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([str(arm), *cells])
+    return markdown_table([f"{MEASURES[measure]} on test, less that of", *names], lines)
 
 
 def main(
     results: Annotated[list[Path], typer.Argument(help="Folders of the study, or tables made of them.")],
     csv: Annotated[Path | None, typer.Option(help="Write every arm and seed here.")] = None,
-    page: Annotated[Path | None, typer.Option(help=f"Write the tables into this page, after {_MARKER}.")] = None,
+    page: Annotated[Path | None, typer.Option(help=f"Write the tables into this page, after {MARKER}.")] = None,
 ) -> None:
     """Makes the tables of the refinement study."""
     table = pd.concat([read(path) for path in results], ignore_index=True)
     table = table.drop_duplicates(["arm", "seed"], keep="last").sort_values(["arm", "seed"], ignore_index=True)
     if csv is not None:
         write_text(csv, table.to_csv(index=False, float_format="%.6g"))
-    if page is None:
-        typer.echo(markdown(table))
-        return
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, text.split(_MARKER)[0].rstrip() + f"\n\n{_MARKER}\n\n{markdown(table)}")
+    publish(markdown(table), page)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ from typing import Annotated, Any
 import numpy as np
 import pandas as pd
 import typer
-from scipy.stats import ttest_1samp
 
 from analysis.fronts import ERRORS, choose, choose_cheapest, front_hypervolume
 from analysis.statistics import holm, signed_rank
+from experiments.studies.tables import MARKER, markdown_table, paired_t, publish
 from moprune.errors import UsageError
 from moprune.files import write_text
 from moprune.fronts import nondominated
@@ -30,7 +30,6 @@ COLUMNS = ("macro_error_test", "error_test", "trainable_share_test", "trainable_
 _COST = "trainable_parameters"
 _AXES = resolve(["macro_error", "trainable_share"])
 _HEADS = ("macro accuracy", "±", "trained", "hypervolume", "search, images", "search, s", "training, images", "seeds")
-_MARKER = "<!-- tables -->"
 
 Record = dict[str, Any]
 
@@ -90,20 +89,13 @@ def compared(table: pd.DataFrame, ours: str = OURS, measure: str = "macro_error_
     for against in wide.columns.drop(ours, errors="ignore") if ours in wide else ():
         differences = (wide[ours] - wide[against]).dropna()
         if len(differences):
-            tasks = {f"p {task}": _paired(each) for task, each in differences.groupby("task")}
+            tasks = {f"p {task}": paired_t(each) for task, each in differences.groupby("task")}
             raw = signed_rank(differences)
             rows.append(
                 {"against": against, "difference": differences.mean(), "pairs": len(differences), "p": raw, **tasks}
             )
     found = pd.DataFrame(rows, columns=None if rows else ["against", "difference", "pairs", "p"])
     return found.assign(p=holm(found["p"].to_numpy(float)))
-
-
-def _paired(differences: pd.Series) -> float:
-    """Returns the p of a paired t-test; 1 where nothing can be told: one seed, or no spread."""
-    if len(differences) < 2 or np.ptp(differences) == 0:
-        return 1.0
-    return float(ttest_1samp(differences, 0).pvalue)
 
 
 def dominated(records: list[Record], theirs: str = "published training") -> pd.DataFrame:
@@ -164,53 +156,49 @@ def _means(table: pd.DataFrame, task: str) -> str:
     groups = table.groupby("arm", sort=False)
     means = groups[[*COLUMNS, "volume", "images", "final_images", "seconds"]].mean()
     means["spread"], means["seeds"] = groups["macro_error_test"].std(), groups.size()
-    lines = [f"| {task} | {' | '.join(_HEADS)} |", "|---" * (len(_HEADS) + 1) + "|"]
+    lines = []
     for arm, row in means.sort_values("macro_error_test").iterrows():
         cells = [
             f"{1 - row['macro_error_test']:.1%}", f"{100 * row['spread']:.1f}", f"{row['trainable_share_test']:.1%}",
             f"{row['volume']:.3f}", f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}",
             f"{row['final_images'] / 1000:.1f}k", f"{row['seeds']:.0f}",
         ]  # fmt: skip
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        lines.append([str(arm), *cells])
+    return markdown_table([task, *_HEADS], lines)
 
 
 def _differences(table: pd.DataFrame, ours: str) -> str:
     found = compared(table, ours)
     tasks = [str(name) for name in found if str(name).startswith("p ")]
     heads = ["difference", "pairs", "p (Holm)", *(name.replace("p ", "p, ", 1) for name in tasks)]
-    lines = [f"| macro error of {ours}, less that of | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
+    lines = []
     for _, row in found.iterrows():
         p = ["" if np.isnan(row[name]) else f"{row[name]:.2g}" for name in ("p", *tasks)]
-        lines.append(f"| {row['against']} | {100 * row['difference']:+.1f} | {row['pairs']} | {' | '.join(p)} |")
-    return "\n".join(lines)
+        lines.append([str(row["against"]), f"{100 * row['difference']:+.1f}", str(row["pairs"]), *p])
+    return markdown_table([f"macro error of {ours}, less that of", *heads], lines)
 
 
 def _dominance(records: list[Record]) -> str:
-    lines = ["| the sound search dominates BioTune's point | trained as | any member | budgeted | recommended |"]
-    lines.append("|---" * 5 + "|")
+    lines = []
     for training in ("published training", "common training"):
         for task, group in dominated(records, training).groupby("task", sort=False):
             counts = [f"{group[kind].sum()} of {len(group)}" for kind in ("any", "budgeted", "recommended")]
-            lines.append(f"| {task} | {training.split()[0]} | {' | '.join(counts)} |")
-    return "\n".join(lines)
+            lines.append([str(task), training.split()[0], *counts])
+    heads = ["the sound search dominates BioTune's point", "trained as", "any member", "budgeted", "recommended"]
+    return markdown_table(heads, lines)
 
 
 def main(
     results: Annotated[Path, typer.Argument(help="The folder of the study.")],
     csv: Annotated[Path | None, typer.Option(help="Write the point taken of every arm, task and seed here.")] = None,
-    page: Annotated[Path | None, typer.Option(help=f"Write the tables into this page, after {_MARKER}.")] = None,
+    page: Annotated[Path | None, typer.Option(help=f"Write the tables into this page, after {MARKER}.")] = None,
 ) -> None:
     """Makes the tables of the study of layer selection."""
     records = read(results)
     if csv is not None:
         table = taken(records).sort_values(["task", "arm", "seed"], ignore_index=True)
         write_text(csv, table.to_csv(index=False, float_format="%.6g"))
-    if page is None:
-        typer.echo(markdown(records))
-        return
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    write_text(page, text.split(_MARKER)[0].rstrip() + f"\n\n{_MARKER}\n\n{markdown(records)}")
+    publish(markdown(records), page)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,28 @@ def make(
     Raises:
         UsageError: the name is not known, or does not suit the problem or the options.
     """
-    options: dict[str, Any] = {}
+    builder, bits = _builder(name, problem), problem.vtype is bool
+    options = _sizes(name, pop_size, n_offsprings)
+    if name in _ANY and bits:
+        options |= _kit(problem, operators, scores)
+    elif operators is not None or scores is not None:
+        raise UsageError(f"algorithm {name!r} has operators of its own here and takes neither operators nor scores")
+    if name in _ANY and not bits and hasattr(problem, "selected"):
+        options["eliminate_duplicates"] = SelectedDuplicateElimination(problem.selected)
+    if first is not None:
+        options["sampling"] = _first(problem, first)
+    if blocks is not None:
+        if name not in ADAPTIVE_DE:
+            raise UsageError(f"algorithm {name!r} takes no blocks; use one of: {', '.join(ADAPTIVE_DE)}")
+        options["blocks"] = blocks
+    if choices is not None:
+        options |= _choices(name, problem, choices)
+    return builder(problem=problem, **options)
+
+
+def _sizes(name: str, pop_size: int | None, n_offsprings: int | None) -> dict[str, Any]:
+    """Returns the sizes of population and offspring, or raises a UsageError for those that make no search."""
+    options = {} if name in _BITS or name in SINGLE_OBJECTIVE else {"pop_size": 50}
     if pop_size is not None:
         if pop_size < 4:
             raise UsageError(f"pop_size must be >= 4, not {pop_size}")
@@ -172,35 +193,24 @@ def make(
         if name in _FIXED_OFFSPRING:
             raise UsageError(f"algorithm {name!r} takes no n_offsprings; remove it")
         options["n_offsprings"] = n_offsprings
-    builder = _builder(name, problem)
-    if name in _ANY and problem.vtype is bool:
-        options |= _kit(problem, operators, scores)
-    elif operators is not None or scores is not None:
-        raise UsageError(f"algorithm {name!r} has operators of its own here and takes neither operators nor scores")
-    if first is not None:
-        if problem.vtype is bool:
-            raise UsageError("first members are for real numbers; leave out first, which bits do not take")
-        options["sampling"] = FirstMembers(first)
-    if name not in UNBOUNDED and not _in_a_box(problem):
+    return options
+
+
+def _first(problem: Problem, first: NDArray[Any] | Sequence[NDArray[Any]]) -> FirstMembers:
+    """Returns what begins with the given members, or raises a UsageError where genomes are bits."""
+    if problem.vtype is bool:
+        raise UsageError("first members are for real numbers; leave out first, which bits do not take")
+    return FirstMembers(first)
+
+
+def _choices(name: str, problem: Problem, choices: NDArray[np.bool_]) -> dict[str, Any]:
+    """Returns operators for variables that are choices, or raises a UsageError where there are none."""
+    if name not in _ANY or problem.vtype is bool:
         raise UsageError(
-            f"algorithm {name!r} needs finite bounds; give the problem some, or use one of: {', '.join(UNBOUNDED)}"
+            f"algorithm {name!r} takes no choices here: they are for real numbers and one of: "
+            f"{', '.join(WITH_OPERATORS)}"
         )
-    if blocks is not None:
-        if name not in ADAPTIVE_DE:
-            raise UsageError(f"algorithm {name!r} takes no blocks; use one of: {', '.join(ADAPTIVE_DE)}")
-        options["blocks"] = blocks
-    if name in _ANY and problem.vtype is not bool and hasattr(problem, "selected"):
-        options["eliminate_duplicates"] = SelectedDuplicateElimination(problem.selected)
-    if choices is not None:
-        if name not in _ANY or problem.vtype is bool:
-            raise UsageError(
-                f"algorithm {name!r} takes no choices here: they are for real numbers and one of: "
-                f"{', '.join(WITH_OPERATORS)}"
-            )
-        options |= choice_operators(problem, choices)
-    if name not in _BITS and name not in SINGLE_OBJECTIVE:
-        options.setdefault("pop_size", 50)
-    return builder(problem=problem, **options)
+    return choice_operators(problem, choices)
 
 
 def _builder(name: str, problem: Problem) -> Builder:
@@ -217,6 +227,10 @@ def _builder(name: str, problem: Problem) -> Builder:
         raise UsageError(
             f"algorithm {name!r} searches for one objective and the problem has {problem.n_obj}; use one of: "
             f"{', '.join(several)}"
+        )
+    if name not in UNBOUNDED and not _in_a_box(problem):
+        raise UsageError(
+            f"algorithm {name!r} needs finite bounds; give the problem some, or use one of: {', '.join(UNBOUNDED)}"
         )
     return builders[name]
 
