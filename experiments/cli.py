@@ -2,11 +2,13 @@
 
 import shlex
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from experiments.commands import bench
 from experiments.commands.compare import compare
 from experiments.commands.ensemble import ensemble
 from experiments.commands.explain import explain
@@ -14,6 +16,8 @@ from experiments.commands.export import export
 from experiments.commands.plot import plot
 from experiments.commands.report import report
 from experiments.commands.show import show
+from experiments.commands.sweep import sweep
+from experiments.commands.trust import trust
 from experiments.commands.verify import verify
 
 app = typer.Typer(
@@ -24,8 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-bench = typer.Typer(help="Measure moprune against the naive way, in one run.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
+app.add_typer(bench.app, name="bench")
 
 
 def _version(shown: bool) -> None:
@@ -55,8 +58,21 @@ def run(
     seeds: Annotated[str | None, typer.Option(help="Run seeds, e.g. 1,2,3.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/NAME].")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Evaluate in so many Ray processes [default: in threads of this one]."),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster [default: this machine]."),
+    ] = None,
+    gpus_per_worker: Annotated[float, typer.Option(min=0, help="GPUs a worker, or the share of one: 1, 0.5.")] = 0.0,
 ) -> None:
-    """Run an experiment; the same command resumes an interrupted run and shows a finished one."""
+    """Run an experiment; the same command resumes an interrupted run and shows a finished one.
+
+    Results do not depend on the number of workers, and a run may be resumed with another.
+    """
+    from experiments import factories
     from experiments.loading import find_experiment, load_experiment
     from experiments.progress import LiveProgress
     from experiments.summary import print_result
@@ -67,18 +83,33 @@ def run(
     if device is not None:
         overrides.append(f"device={device}")
     config = load_experiment(experiment, overrides)
+    factories.named(config.network.arch)
     folder = out or Path("runs") / find_experiment(experiment, overrides).stem
     with LiveProgress() as progress:
         try:
             from experiments.runner import run_experiment
 
-            result = run_experiment(config, folder, progress)
+            with _workers(workers, ray_address, gpus_per_worker) as executor:
+                result = run_experiment(config, folder, progress, executor)
         except KeyboardInterrupt:
             progress.stop()
             again = shlex.join(["moprune", *sys.argv[1:]])
             typer.echo(f"\nStopped. Everything evaluated is kept in {folder}; resume with:\n  {again}", err=True)
             raise typer.Exit(130) from None
     print_result(result)
+
+
+def _workers(workers: int | None, address: str | None, gpus: float) -> AbstractContextManager[Any]:
+    """Returns what gives the executor that is asked for, or None."""
+    if workers is not None:
+        from moprune.distributed import RayExecutor
+
+        return RayExecutor(workers, address=address, gpus_per_worker=gpus)
+    if address is not None or gpus:
+        from moprune.errors import UsageError
+
+        raise UsageError("--ray-address and --gpus-per-worker are about --workers; say how many, such as --workers 4")
+    return nullcontext()
 
 
 @app.command(name="list")
@@ -111,6 +142,7 @@ def keys() -> None:
     Console().print(table, markup=False)
 
 
+app.command()(sweep)
 app.command()(show)
 app.command()(plot)
 app.command()(compare)
@@ -118,95 +150,5 @@ app.command()(explain)
 app.command()(export)
 app.command()(ensemble)
 app.command()(report)
+app.command()(trust)
 app.command()(verify)
-
-
-@bench.command()
-def heads(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Training images.")] = 2520,
-    features: Annotated[int, typer.Option(min=1, help="Features an image.")] = 2048,
-    hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 512,
-    classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-) -> None:
-    """Masked heads: candidates per second against the naive loop, and the share of the matrix-product peak."""
-    import dataclasses
-    import json
-
-    from experiments.bench_heads import bench_heads, table
-    from moprune.files import write_text
-
-    result = bench_heads(
-        images=images, features=features, hidden=hidden, classes=classes, batch_size=batch_size, device=device,
-        progress=lambda text: typer.echo(text, err=True),
-    )  # fmt: skip
-    typer.echo(table(result))
-    if json_file is not None:
-        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-
-
-@bench.command()
-def weights(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
-    weights_file: Annotated[
-        Path | None,
-        typer.Option("--weights", metavar="FILE", help="Of a CIFAR ResNet-20; else digits."),
-    ] = None,
-    data: Annotated[Path | None, typer.Option(metavar="DIR|TAR", help="Images for --weights, test/<class>/*.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="How many of --data.")] = 1000,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at once.")] = 60,
-    candidates: Annotated[int, typer.Option(min=2, help="Trials of each case.")] = 8,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-) -> None:
-    """Weights of one network: candidates per second against the naive loop, with the same decisions."""
-    import dataclasses
-    import json
-
-    from experiments.bench_trials import cifar, digits
-    from experiments.bench_weights import bench_weights, table
-    from moprune.errors import UsageError
-    from moprune.files import write_text
-
-    if (weights_file is None) != (data is None):
-        raise UsageError("--weights and --data belong together; give both, or neither for the network of digits")
-    setting = digits() if weights_file is None or data is None else cifar(weights_file, data, images)
-    result = bench_weights(
-        setting, batch_size=batch_size, candidates=candidates, device=device,
-        progress=lambda text: typer.echo(text, err=True),
-    )  # fmt: skip
-    typer.echo(table(result))
-    if json_file is not None:
-        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
-
-
-@bench.command()
-def selection(
-    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures.")] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="With cifar10_jpeg.tar and resnet20_cifar10.pth; else digits."),
-    ] = None,
-    images: Annotated[int, typer.Option(min=20, help="Training images of --data.")] = 1000,
-    candidates: Annotated[int, typer.Option(min=4, help="Of a generation.")] = 12,
-    epochs: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 2,
-    rounds: Annotated[int, typer.Option(min=2, help="Times each way is measured.")] = 3,
-) -> None:
-    """Layer selection: epochs per second of a generation's fine-tunings against each alone, with the same losses."""
-    import dataclasses
-    import json
-
-    from experiments.bench_generation import cifar, digits
-    from experiments.bench_tuning import bench_tuning, table
-    from moprune.files import write_text
-
-    def tell(text: str) -> None:
-        typer.echo(text, err=True)
-
-    tell("the search that candidates come from")
-    generation = digits(candidates, epochs) if data is None else cifar(data, images, candidates, epochs)
-    result = bench_tuning(generation, rounds=rounds, progress=tell)
-    typer.echo(table(result))
-    if json_file is not None:
-        write_text(json_file, json.dumps(dataclasses.asdict(result), indent=2) + "\n")

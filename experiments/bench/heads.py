@@ -5,90 +5,92 @@ autograd, ``torch.optim.SGD`` and a ``DataLoader`` over the cached features, one
 get the same data, masks, initial weights and batches, and must come to the same logits.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler, TensorDataset
 
-from experiments.timing import Spread, device_name, peak, processor, seconds, spread
+from experiments.bench import naive_heads
+from experiments.bench.naive_heads import TOLERANCE
+from experiments.bench.published import Backbone
+from experiments.bench.rows import OURS, Measured, Row, Tell, check_rounds, in_turns
+from experiments.bench.timing import Work
 from moprune.devices import resolve_device
-from moprune.errors import MopruneError, UsageError, not_one_of
-from moprune.metrics import error
+from moprune.errors import UsageError, not_one_of
 from moprune.networks.heads import HeadSpec, HeadWeights, Masks, TrainedHead, initial_weights
 from moprune.population import Training, TrainingSet, fit_heads
 from moprune.population.heads import choose_strategy
 from moprune.seeding import torch_generator
 
 MODES = ("features", "neurons")
-TOLERANCE = 1e-3
-"""Largest difference of two training-set logits that counts as the same result."""
 
 
 @dataclass(frozen=True)
-class HeadBenchmark:
-    """What a run of :func:`bench_heads` measured.
+class Population:
+    """Candidates, and what each is trained from and on.
 
     Attributes:
-        mode: what the masks prune, one of :data:`MODES`.
-        images: size of the training set.
-        features: features an image.
-        hidden: hidden units.
-        classes: number of classes.
-        batch_size: images a step.
-        epochs: passes over the training set, for both ways.
-        candidates: heads trained by moprune in a round.
-        naive_candidates: heads trained the naive way in a round, the first of the candidates.
-        rounds: times each way was measured, in turn.
-        seed: seed of data, masks, initial weights and batch order.
-        strategy: strategy that ``auto`` chose.
-        density: mean share of units that are on.
-        naive_rate: candidates a second, the naive way; median over rounds.
-        rate: candidates a second, moprune; median over rounds.
-        ratio: ``rate / naive_rate`` within a round, over rounds. A dense head costs the same whatever its mask, so
-            the few naive candidates stand for all.
-        operations: floating-point operations of training all candidates, of active weights alone.
-        speed: operations a second reached; median over rounds.
-        peak: operations a second of the best large matrix product; median over rounds.
-        peak_share: ``speed / peak`` within a round, over rounds.
-        largest_difference: between the training-set logits of both ways.
-        tolerance: largest difference accepted.
-        threads: threads torch uses on the CPU.
-        torch: version of torch.
-        processor: name of the processor.
-        device: where heads were trained.
-        device_name: name of that device.
+        spec: the shape before pruning.
+        masks: the candidates'.
+        features: of the training images, ``(n, D)``.
+        labels: their classes, ``(n,)``.
+        start: common initial weights.
+        training: how.
+        seed: of the order of batches.
     """
 
-    mode: str
-    images: int
-    features: int
-    hidden: int
-    classes: int
-    batch_size: int
-    epochs: int
-    candidates: int
-    naive_candidates: int
-    rounds: int
+    spec: HeadSpec
+    masks: Sequence[Masks]
+    features: Tensor
+    labels: Tensor
+    start: HeadWeights
+    training: Training
     seed: int
-    strategy: str
-    density: float
-    naive_rate: float
-    rate: float
-    ratio: Spread
-    operations: int
-    speed: float
-    peak: float
-    peak_share: Spread
-    largest_difference: float
-    tolerance: float
-    threads: int
-    torch: str
-    processor: str
-    device: str
-    device_name: str
+
+    def ours(self, count: int | None = None, strategy: str = "auto") -> list[TrainedHead]:
+        """Trains the first candidates, or all."""
+        return list(
+            fit_heads(
+                self.spec, self.masks[:count], TrainingSet(self.features, self.labels), self.start, self.training,
+                then=lambda head: head, seed=self.seed, strategy=strategy,
+            )
+        )  # fmt: skip
+
+    def naive(self, count: int) -> list[nn.Module]:
+        """Trains the first candidates one after another."""
+        return [
+            naive_heads.train(masks, self.features, self.labels, self.start, self.training, self.seed)
+            for masks in self.masks[:count]
+        ]
+
+    def work(self) -> Work:
+        """Returns the mean work of a candidate: operations of active weights, features it reads once an epoch."""
+        kept = [[int(mask.sum()) for mask in masks] for masks in self.masks]
+        images, epochs = len(self.features), self.training.epochs
+        operations = sum(head_operations(each, self.spec.classes, images, epochs) for each in kept)
+        return Work(operations / len(kept), 4 * images * epochs * sum(each[0] for each in kept) / len(kept))
+
+
+def population(
+    *,
+    images: int,
+    features: int,
+    hidden: int,
+    classes: int,
+    batch_size: int,
+    candidates: int,
+    epochs: int,
+    mode: str,
+    seed: int,
+    device: torch.device,
+) -> Population:
+    """Returns candidates on synthetic features; masks have density U(0, 1)."""
+    spec = HeadSpec(features, (hidden,), classes)
+    training = Training(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0)
+    x, labels = _data(images, features, classes, seed)
+    masks = _masks(spec, candidates, mode, seed)
+    return Population(spec, masks, x.to(device), labels.to(device), initial_weights(spec, seed), training, seed)
 
 
 def bench_heads(
@@ -104,9 +106,10 @@ def bench_heads(
     seed: int = 0,
     device: str = "cpu",
     mode: str = "features",
+    published: str = "pretrained_digits",
     rounds: int = 3,
-    progress: Callable[[str], None] | None = None,
-) -> HeadBenchmark:
+    progress: Tell | None = None,
+) -> Row:
     """Measures head training against the naive loop on synthetic cached features.
 
     Args:
@@ -116,108 +119,73 @@ def bench_heads(
         classes: number of classes.
         batch_size: images a step.
         candidates: heads trained by moprune in a round, masks of density U(0, 1).
-        naive_candidates: how many of them are also trained the naive way.
+        naive_candidates: how many of them are also trained the naive way; a dense head costs the same whatever its
+            mask, so that a few stand for all.
         epochs: passes over the training set.
         seed: seeds data, masks, initial weights and batch order.
         device: ``auto``, ``cpu`` or ``cuda[:n]``.
         mode: one of :data:`MODES`: masks over the features or over the hidden units.
-        rounds: times each way is measured, in turn, so that a machine changing speed hits both; >= 2.
+        published: the backbone whose time an image the published way is computed from, one of
+            :data:`experiments.bench.published.NETWORKS`.
+        rounds: times each way is measured, in turns; >= 2.
         progress: told about each step.
 
     Raises:
         UsageError: arguments that make no benchmark.
-        MopruneError: the two ways disagree by more than :data:`TOLERANCE`.
+        MopruneError: the two ways disagree, see :func:`experiments.bench.naive_heads.compare`.
     """
     if mode not in MODES:
         raise not_one_of("mode", mode, MODES)
-    if not 1 <= naive_candidates <= candidates or rounds < 2 or min(images, epochs) < 1:
+    check_rounds(rounds)
+    if not 1 <= naive_candidates <= candidates or min(images, epochs) < 1:
         raise UsageError(
-            "a benchmark needs 1 <= naive candidates <= candidates, >= 2 rounds, >= 1 image and >= 1 epoch, not "
-            f"{naive_candidates}, {candidates}, {rounds}, {images}, {epochs}"
+            "a benchmark needs 1 <= naive candidates <= candidates, >= 1 image and >= 1 epoch, not "
+            f"{naive_candidates}, {candidates}, {images}, {epochs}"
         )
-    tell = progress or (lambda _: None)
-    place = resolve_device(device)
-    spec = HeadSpec(features, (hidden,), classes)
-    training = Training(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0)
-    data = _data(images, features, classes, seed, place)
-    masks = _masks(spec, candidates, mode, seed)
-    start = initial_weights(spec, seed)
-    shared = masks[:naive_candidates]
-
-    def ours(some: Sequence[Masks]) -> list[TrainedHead]:
-        return list(fit_heads(spec, some, data, start, training, then=lambda head: head, seed=seed))
-
-    def naive() -> list[nn.Module]:
-        return [_naive(candidate, data, start, training, seed) for candidate in shared]
-
-    tell("warming up and comparing results")
-    difference = _compare(naive(), ours(shared), data)
-    peak(place)
-    operations = sum(_operations(_kept(candidate), classes, images, epochs) for candidate in masks)
-    naive_rates, rates, peaks = [], [], []
-    for turn in range(rounds):
-        tell(f"round {turn + 1} of {rounds}")
-        naive_rates.append(naive_candidates / seconds(naive, place))
-        before = peak(place)
-        rates.append(candidates / seconds(lambda: ours(masks), place))
-        peaks.append(max(before, peak(place)))
-    speeds = [operations / candidates * rate for rate in rates]
-    units = sum(int(mask.sum()) for mask in (m[MODES.index(mode)] for m in masks))
-    return HeadBenchmark(
-        mode=mode,
-        images=images,
-        features=features,
-        hidden=hidden,
-        classes=classes,
-        batch_size=batch_size,
-        epochs=epochs,
-        candidates=candidates,
-        naive_candidates=naive_candidates,
-        rounds=rounds,
-        seed=seed,
-        strategy=choose_strategy(spec, place),
-        density=units / (candidates * spec.units[MODES.index(mode)]),
-        naive_rate=median(naive_rates),
-        rate=median(rates),
-        ratio=spread([a / b for a, b in zip(rates, naive_rates, strict=True)]),
-        operations=operations,
-        speed=median(speeds),
-        peak=median(peaks),
-        peak_share=spread([a / b for a, b in zip(speeds, peaks, strict=True)]),
-        largest_difference=difference,
-        tolerance=TOLERANCE,
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-        processor=processor(),
-        device=str(place),
-        device_name=device_name(place),
+    tell, place = progress or (lambda _: None), resolve_device(device)
+    sizes = {
+        "images": images, "features": features, "hidden": hidden, "classes": classes, "batch_size": batch_size,
+        "candidates": candidates, "epochs": epochs,
+    }  # fmt: skip
+    some = population(**sizes, mode=mode, seed=seed, device=place)
+    tell("heads: warming up and comparing results")
+    difference = naive_heads.compare(
+        some.naive(naive_candidates), some.ours(naive_candidates), some.features, some.labels
     )
-
-
-def table(result: HeadBenchmark) -> str:
-    """Returns the result as lines ``label  value`` to print."""
-    r = result
-    rows = {
-        "device": f"{r.device} ({r.device_name}), torch {r.torch}, CPU threads: {r.threads}",
-        "head": f"{r.features} -> {r.hidden} -> {r.classes}, masks over {r.mode}, mean density {r.density:.2f}",
-        "training": f"{r.images} images, batches of {r.batch_size}, {r.epochs} epochs, strategy {r.strategy}",
-        "naive loop": f"{r.naive_rate:.2f} candidates/s",
-        "moprune": f"{r.rate:.2f} candidates/s",
-        "ratio": f"{r.ratio.median:.1f} ({r.ratio.least:.1f} to {r.ratio.most:.1f} over {r.rounds} rounds)",
-        "matrix-product peak": f"{r.peak / 1e9:.0f} GFLOP/s",
-        "reached on active weights": f"{r.speed / 1e9:.0f} GFLOP/s",
-        "share of peak": f"{r.peak_share.median:.0%} ({r.peak_share.least:.0%} to {r.peak_share.most:.0%})",
-        "largest logit difference": f"{r.largest_difference:.1e} (accepted up to {r.tolerance:.0e})",
+    backbone, passes = Backbone(published, place), images * epochs
+    ways: dict[str, tuple[float, Callable[[], object]]] = {
+        "naive": (naive_candidates, lambda: some.naive(naive_candidates)),
+        "published": (backbone.images / passes, backbone.run),
+        OURS: (candidates, some.ours),
     }
-    width = max(map(len, rows))
-    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows.items())
+    measured = in_turns(ways, rounds, place, tell)
+    hows = {
+        "naive": "dense head times mask, autograd, DataLoader over cached features",
+        "published": f"{published}, measured on {backbone.images} images and multiplied by {passes:,}",
+    }
+    return measured.row(
+        "heads", "candidates", {**sizes, "mode": mode, "published": published}, hows, some.work(), place,
+        difference=difference, tolerance=TOLERANCE, figures=_figures(some, measured, mode, place),
+    )  # fmt: skip
 
 
-def _data(images: int, features: int, classes: int, seed: int, device: torch.device) -> TrainingSet:
+def _figures(some: Population, measured: Measured, mode: str, device: torch.device) -> dict[str, int | float | str]:
+    on = [float(masks[MODES.index(mode)].float().mean()) for masks in some.masks]
+    peaks = [each.peak for each in measured.limits]
+    shares = [some.work().operations * rate / peak for rate, peak in zip(measured.rates[OURS], peaks, strict=True)]
+    return {
+        "strategy": choose_strategy(some.spec, device),
+        "mean density": sum(on) / len(on),
+        "least share of the matrix-product peak, active weights": min(shares),
+        "largest share": max(shares),
+    }
+
+
+def _data(images: int, features: int, classes: int, seed: int) -> tuple[Tensor, Tensor]:
     generator = torch_generator(seed, "benchmark features")
     x = torch.randn(images, features, generator=generator).relu_()
     labels = torch.randint(classes, (images,), generator=torch_generator(seed, "benchmark labels"))
-    return TrainingSet(x.to(device), labels.to(device))
+    return x, labels
 
 
 def _masks(spec: HeadSpec, candidates: int, mode: str, seed: int) -> list[Masks]:
@@ -232,91 +200,8 @@ def _masks(spec: HeadSpec, candidates: int, mode: str, seed: int) -> list[Masks]
     return masks
 
 
-def _kept(masks: Masks) -> list[int]:
-    return [int(mask.sum()) for mask in masks]
-
-
-def _operations(kept: Sequence[int], classes: int, images: int, epochs: int) -> int:
+def head_operations(kept: Sequence[int], classes: int, images: int, epochs: int) -> int:
     """Counts the operations of training one compact head: forward, weight gradients, hidden gradient."""
     features, hidden = kept
     forward = 2 * (features * hidden + hidden * classes)
     return images * epochs * (2 * forward + 2 * hidden * classes)
-
-
-class _Masked(nn.Module):
-    """A dense head that multiplies by its masks."""
-
-    features: Tensor
-    units: Tensor
-
-    def __init__(self, masks: Masks, start: HeadWeights) -> None:
-        super().__init__()
-        first, second = start.matrices
-        self.register_buffer("features", masks[0].to(first))
-        self.register_buffer("units", masks[1].to(first))
-        self.hidden = nn.Linear(len(first), len(second), bias=False)
-        self.output = nn.Linear(len(second), second.shape[1])
-        with torch.no_grad():
-            self.hidden.weight.copy_(first.T)
-            self.output.weight.copy_(second.T)
-            self.output.bias.zero_()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Returns the logits."""
-        y: Tensor = self.output(torch.relu(self.hidden(x * self.features)) * self.units)
-        return y
-
-
-class _Order(Sampler[int]):
-    """Draws the images in the order of the batches of :class:`Training`."""
-
-    def __init__(self, training: Training, images: int, seed: int) -> None:
-        self._training, self._images, self._seed, self._epoch = training, images, seed, 0
-
-    def __iter__(self) -> Iterator[int]:
-        self._epoch += 1
-        for batch in self._training.batches(self._images, self._epoch, self._seed, torch.device("cpu")):
-            yield from batch.tolist()
-
-    def __len__(self) -> int:
-        return self._images
-
-
-def _naive(masks: Masks, data: TrainingSet, start: HeadWeights, training: Training, seed: int) -> nn.Module:
-    """Trains one candidate the naive way."""
-    head = _Masked(masks, start).to(data.features.device)
-    optimiser = torch.optim.SGD(
-        head.parameters(), lr=training.learning_rate, momentum=training.momentum, nesterov=training.nesterov
-    )
-    order = _Order(training, len(data.features), seed)
-    loader = DataLoader(TensorDataset(data.features, data.labels), training.batch_size, sampler=order)
-    for _ in range(training.epochs):
-        for x, labels in loader:
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(head(x), labels).backward()
-            optimiser.step()
-    return head
-
-
-@torch.no_grad()
-def _compare(naive: Sequence[nn.Module], ours: Sequence[TrainedHead], data: TrainingSet) -> float:
-    """Returns the largest difference of training-set logits; raises where the two ways disagree."""
-    largest = 0.0
-    for index, (reference, head) in enumerate(zip(naive, ours, strict=True)):
-        expected, logits = reference(data.features), head.logits(data.features)
-        difference = float((logits - expected).abs().max())
-        # Written so that NaN fails too.
-        if not difference <= TOLERANCE:
-            raise MopruneError(
-                f"candidate {index}: logits differ from the naive loop's by {difference:.1e}, more than {TOLERANCE:.0e}"
-            )
-        largest = max(largest, difference)
-        # An image whose two largest logits are as close as rounding may go either way.
-        top = expected.topk(2, dim=1).values
-        clear = top[:, 0] - top[:, 1] > 2 * difference
-        if bool((logits.argmax(1) != expected.argmax(1))[clear].any()):
-            raise MopruneError(f"candidate {index}: predictions differ from the naive loop's")
-        close = int((~clear).sum()) / len(clear)
-        if abs(error(logits, data.labels) - error(expected, data.labels)) > close:
-            raise MopruneError(f"candidate {index}: the error differs from the naive loop's")
-    return largest

@@ -1,6 +1,6 @@
 """What scoring costs in memory: twenty candidates for all weights of a ResNet-50, in one process.
 
-``python -m experiments.bench_memory`` prints the figures of docs/benchmarks.md. Memory depends on shapes alone, so that
+``python -m experiments.bench.memory`` prints the figures of docs/benchmarks.md. Memory depends on shapes alone, so that
 the network has random weights.
 """
 

@@ -1,6 +1,6 @@
 """What slimming saves: a pruned network before and after, its size and its time, in one run.
 
-``python -m experiments.bench_slimming`` prints the table of docs/benchmarks.md. Time depends on shapes alone, so that
+``python -m experiments.bench.slimming`` prints the table of docs/benchmarks.md. Time depends on shapes alone, so that
 the networks have random weights.
 """
 

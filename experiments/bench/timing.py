@@ -1,4 +1,4 @@
-"""What the benchmarks share: taking time, the machine's peak, and its name."""
+"""What the benchmarks share: taking time, what the machine can do at most, and its name."""
 
 import platform
 import time
@@ -11,6 +11,9 @@ import torch
 
 PEAK_SIZE = 2048
 """Rows and columns of the matrices multiplied to find the peak."""
+
+COPIED = 1 << 28
+"""Bytes copied to find the bandwidth: several times what caches hold."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,40 @@ class Spread:
 def spread(values: Sequence[float]) -> Spread:
     """Returns least, median and most of some values."""
     return Spread(min(values), median(values), max(values))
+
+
+@dataclass(frozen=True)
+class Work:
+    """What has to be done, whatever the way.
+
+    Attributes:
+        operations: floating-point operations, one multiplication and addition two.
+        bytes: read from memory at least once.
+    """
+
+    operations: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the machine can do at most.
+
+    Attributes:
+        peak: operations a second of the best large matrix product in float32.
+        bandwidth: bytes a second, read and written, of the best large copy.
+    """
+
+    peak: float
+    bandwidth: float
+
+    def floor(self, work: Work) -> float:
+        """Returns the seconds that the work takes at least, arithmetic or memory, whichever is longer."""
+        return max(work.operations / self.peak, work.bytes / self.bandwidth)
+
+    def best(self, other: "Limits") -> "Limits":
+        """Returns the better of both in each."""
+        return Limits(max(self.peak, other.peak), max(self.bandwidth, other.bandwidth))
 
 
 def seconds(work: Callable[[], object], device: torch.device) -> float:
@@ -42,6 +79,18 @@ def peak(device: torch.device, repeats: int = 6) -> float:
     torch.mm(a, b, out=out)
     best = min(seconds(lambda: torch.mm(a, b, out=out), device) for _ in range(repeats))
     return 2 * PEAK_SIZE**3 / best
+
+
+def limits(device: torch.device) -> Limits:
+    """Measures what the machine can do at most, with all threads."""
+    return Limits(peak(device), bandwidth(device))
+
+
+def bandwidth(device: torch.device, repeats: int = 3) -> float:
+    """Returns bytes a second, read and written, of the best of some large copies, all threads."""
+    source, target = (torch.ones(COPIED, dtype=torch.uint8, device=device) for _ in range(2))
+    best = min(seconds(lambda: target.copy_(source), device) for _ in range(repeats))
+    return 2 * COPIED / best
 
 
 def processor() -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import Dataset
 
-from moprune.data import Split, TensorInputs, open_folder, open_tar
+from moprune.data import Split, TensorInputs, limit, open_folder, open_tar
 from moprune.data.inputs import Item
 from moprune.errors import UsageError
 from moprune.networks import Preprocess, digit_images, pretrained, pretrained_digits
@@ -35,9 +36,34 @@ class Setting:
     parts: Mapping[str, Sequence[str]]
 
 
-def digits() -> Setting:
-    """Returns the digits that `pretrained_digits` has never seen, which come with moprune."""
+class Images(Dataset[tuple[Tensor, Tensor]]):
+    """A split as one writes it for a ``DataLoader``: each image is read and preprocessed when it is asked for."""
+
+    def __init__(self, split: Split, preprocess: Callable[[Item], Tensor]) -> None:
+        self._split, self._preprocess = split, preprocess
+
+    def __len__(self) -> int:
+        return len(self._split)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self._preprocess(self._split.inputs[index]), self._split.labels[index]
+
+
+def digits(count: int | None = None) -> Setting:
+    """Returns the digits that `pretrained_digits` has never seen, which come with moprune.
+
+    Args:
+        count: how many of the 355, classes in proportion; None for all.
+
+    Raises:
+        UsageError: there are not so many, or fewer than classes.
+    """
     images, labels = digit_images(range(10), held_out=True)
+    if count is not None:
+        if not 10 <= count <= len(labels):
+            raise UsageError(f"{count} digits are asked for; give 10 to {len(labels)}")
+        rows = limit(labels, count, seed=0)
+        images, labels = images[rows], labels[rows]
     parts = {"whole network": ["all"], "last block": ["conv3", "bn3", "linear"], "head": ["head"]}
     return Setting(pretrained_digits(range(10)), Split(TensorInputs(images), labels), Preprocess(), parts)
 

@@ -2,24 +2,26 @@
 
 The naive way is what one writes first: each candidate's state dict is loaded into one network, which is run over a
 ``DataLoader`` that reads and preprocesses every image, and the loss is compared with the parent's at the end. Both ways
-get the same trials and images, and must accept the same ones.
+get the same trials and images, and must accept the same ones. So must EvoTorch, where it is installed.
 """
 
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from statistics import mean, median
+from functools import partial, reduce
+from importlib.util import find_spec
+from statistics import mean
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from experiments.bench_trials import Setting, evolved, trials_of
-from experiments.timing import Spread, device_name, peak, seconds, spread
+from experiments.bench.peer import Vectorised
+from experiments.bench.rows import OURS, Measured, Row, Tell, agreed, check_rounds, in_sequence, in_turns
+from experiments.bench.timing import Limits, Work, seconds
+from experiments.bench.trials import Images, Setting, evolved, trials_of
 from moprune.devices import resolve_device
 from moprune.errors import MopruneError, UsageError
 from moprune.networks.modes import device_of
@@ -34,77 +36,40 @@ TOLERANCE = 1e-4
 TIE = 1e-6
 """A loss this near its bound, in nats, may be accepted one way and not the other: it is a matter of rounding."""
 
+HOWS = {
+    "naive": "state dicts loaded one by one, DataLoader that reads every image",
+    "EvoTorch": "vectorised Problem of EvoTorch through torch.func.vmap, images ready in memory",
+}
+
 
 @dataclass(frozen=True)
-class Case:
-    """What was measured where candidates differ in one part of the network.
+class _Trials:
+    """A generation of trials for one part of the network, and all that scoring them needs.
 
     Attributes:
         name: the part.
-        weights: that may differ.
-        cached: whether activations of the rest are kept.
-        preparation: seconds to read the images and run the rest, once for all candidates.
-        accepted: trials no worse than their parents, by both ways (but for a :data:`TIE`).
-        images_share: images that moprune ran of those there are, mean over the trials.
-        naive_rate: candidates a second, the naive way; median over rounds.
-        rate: candidates a second, moprune; median over rounds.
-        ratio: ``rate / naive_rate`` within a round, over rounds.
-        full_ratio: the same without rejection, of one round: what is gained on each image.
-        operations: floating-point operations of the forward passes of a candidate that is not dropped.
-        largest_difference: between both ways' losses, of trials that were not dropped.
+        setting: network and images.
+        suffix: the network behind what cannot change.
+        images: read, up to where trials differ.
+        preparation: seconds that took.
+        states: the trials.
+        bounds: their parents' losses.
+        batch_size: images at once, for all ways.
     """
 
     name: str
-    weights: int
-    cached: bool
+    setting: Setting
+    suffix: Suffix
+    images: Batches
     preparation: float
-    accepted: int
-    images_share: float
-    naive_rate: float
-    rate: float
-    ratio: Spread
-    full_ratio: float
-    operations: int
-    largest_difference: float
-
-
-@dataclass(frozen=True)
-class WeightBenchmark:
-    """What a run of :func:`bench_weights` measured.
-
-    Attributes:
-        network: class of the network.
-        images: size of the split.
-        batch_size: images at once, for both ways.
-        candidates: trials of each case.
-        generations: before the one measured.
-        rounds: times each way was measured, in turn.
-        seed: of populations and trials.
-        cases: one for each part of the network.
-        ratio: naive seconds over moprune's, all cases together, over rounds.
-        tolerance: largest difference of losses accepted.
-        peak: operations a second of the best large matrix product, over the run.
-        threads: threads torch uses on the CPU.
-        torch: version of torch.
-        device: where candidates were scored.
-        device_name: name of that device.
-    """
-
-    network: str
-    images: int
+    states: list[State]
+    bounds: list[float]
     batch_size: int
-    candidates: int
-    generations: int
-    rounds: int
-    seed: int
-    cases: tuple[Case, ...]
-    ratio: Spread
-    tolerance: float
-    peak: float
-    threads: int
-    torch: str
-    device: str
-    device_name: str
+
+    @property
+    def score(self) -> Callable[..., Any]:
+        """Scores states by moprune; takes ``bounds``."""
+        return partial(score_states, self.suffix, batches=self.images, per_image=nll_per_image)
 
 
 def bench_weights(
@@ -116,8 +81,8 @@ def bench_weights(
     rounds: int = 3,
     seed: int = 0,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
-) -> WeightBenchmark:
+    progress: Tell | None = None,
+) -> list[Row]:
     """Measures scoring of trials of differential evolution against the naive loop.
 
     Args:
@@ -131,152 +96,105 @@ def bench_weights(
         device: ``auto``, ``cpu`` or ``cuda[:n]``.
         progress: told about each step.
 
+    Returns:
+        A row for all parts together, then one a part.
+
     Raises:
         UsageError: arguments that make no benchmark.
-        MopruneError: the two ways disagree on a trial, or by more than :data:`TOLERANCE` on a loss.
+        MopruneError: two ways disagree on a trial, or by more than :data:`TOLERANCE` on a loss.
     """
-    if candidates < 2 or rounds < 2:
-        raise UsageError(f"a benchmark needs >= 2 candidates and >= 2 rounds, not {candidates} and {rounds}")
-    tell = progress or (lambda _: None)
-    place = resolve_device(device)
+    check_rounds(rounds)
+    if candidates < 2:
+        raise UsageError(f"a benchmark needs >= 2 candidates, not {candidates}")
+    tell, place = progress or (lambda _: None), resolve_device(device)
     network = copy.deepcopy(setting.network).to(place).eval().requires_grad_(False)
     setting = replace(setting, network=network)
-    peaks, cases, clocks = [peak(place)], [], []
+    sizes = {
+        "network": type(network).__name__, "images": len(setting.split), "batch_size": batch_size,
+        "candidates": candidates, "generations": generations,
+    }  # fmt: skip
+    measured, rows = [], []
     for name in setting.parts:
-        tell(f"{name}: {candidates} candidates, {rounds} rounds")
-        case, clock = _case(name, setting, batch_size, candidates, generations, rounds, seed)
-        peaks.append(peak(place))
-        cases.append(case)
-        clocks.append(clock)
-    return WeightBenchmark(
-        network=type(network).__name__,
-        images=len(setting.split),
-        batch_size=batch_size,
-        candidates=candidates,
-        generations=generations,
-        rounds=rounds,
-        seed=seed,
-        cases=tuple(cases),
-        ratio=spread([sum(c.naive[r] for c in clocks) / sum(c.ours[r] for c in clocks) for r in range(rounds)]),
-        tolerance=TOLERANCE,
-        peak=max(peaks),
-        threads=torch.get_num_threads(),
-        torch=str(torch.__version__),
-        device=str(place),
-        device_name=device_name(place),
-    )
+        tell(f"weights, {name}: {candidates} candidates")
+        trials = _trials(name, setting, batch_size, candidates, generations, seed)
+        case, scored, difference = _measure(trials, rounds, tell)
+        measured.append(case)
+        rows.append(_row(trials, case, scored, difference, sizes))
+    return [_together(measured, rows, sizes, place), *rows]
 
 
-def table(result: WeightBenchmark) -> str:
-    """Returns the result as lines to print."""
-    r = result
-    lines = [
-        f"{r.network}, {r.images} images in batches of {r.batch_size}, {r.rounds} rounds",
-        f"{r.candidates} trials a case, after {r.generations} generations",
-        f"{r.device} ({r.device_name}), torch {r.torch}, CPU threads: {r.threads}, peak {r.peak / 1e9:.0f} GFLOP/s",
-    ]
-    for c in r.cases:
-        lines += [
-            "",
-            f"{c.name}: {c.weights:,} weights{', the rest cached' if c.cached else ''}",
-            f"  preparation, once     {c.preparation:.2f} s",
-            f"  naive loop            {c.naive_rate:.2f} candidates/s",
-            f"  moprune               {c.rate:.2f} candidates/s",
-            f"  ratio                 {_range(c.ratio)}, without rejection {c.full_ratio:.1f}",
-            f"  accepted              {c.accepted} of {r.candidates}, by both ways",
-            f"  images run            {c.images_share:.0%}",
-            f"  limit without drops   {r.peak / c.operations:.1f} candidates/s at the matrix-product peak",
-            f"  largest difference    {c.largest_difference:.1e} nats (accepted up to {r.tolerance:.0e})",
-        ]
-    return "\n".join([*lines, "", f"all cases together: ratio {_range(r.ratio)}"])
-
-
-def _range(ratio: Spread) -> str:
-    return f"{ratio.median:.1f} ({ratio.least:.1f} to {ratio.most:.1f})"
-
-
-@dataclass(frozen=True)
-class _Clock:
-    """Seconds of each round, and what came out of the last."""
-
-    naive: list[float]
-    ours: list[float]
-    scored: list[Scored]
-    largest_difference: float
-
-
-def _case(
-    name: str, setting: Setting, batch_size: int, candidates: int, generations: int, rounds: int, seed: int
-) -> tuple[Case, _Clock]:
+def _trials(name: str, setting: Setting, batch_size: int, candidates: int, generations: int, seed: int) -> _Trials:
     names = select(setting.network, setting.parts[name])
-    place, suffix = device_of(setting.network), Suffix(setting.network, names)
-    split = setting.split
+    suffix, split = Suffix(setting.network, names), setting.split
     made: list[Batches] = []
 
     def prepare() -> None:
         ready = batches(suffix, split.inputs, split.labels, setting.preprocess, batch_size, hardest_first=nll_per_image)
         made.append(ready)
 
-    preparation = seconds(prepare, place)
-    score = partial(score_states, suffix, batches=made[0], per_image=nll_per_image)
+    preparation = seconds(prepare, device_of(setting.network))
 
     def losses(states: Sequence[State], bounds: Sequence[float | None]) -> list[float]:
-        return [scored.total for scored in score(states, bounds=bounds)]
+        scored = score_states(suffix, states, made[0], per_image=nll_per_image, bounds=bounds)
+        return [each.total for each in scored]
 
-    population, bounds = evolved(state_of(setting.network, names), candidates, generations, losses, seed)
-    trials = trials_of(population, bounds, generations, seed)
-    clock = _in_turns(
-        lambda: _naive(setting, trials, batch_size), lambda: list(score(trials, bounds=bounds)), bounds, rounds, place
-    )
-    full = seconds(lambda: list(score(trials)), place)
-    case = Case(
-        name=name,
-        weights=sum(tensor.numel() for tensor in trials[0].values()),
-        cached=suffix.cached,
-        preparation=preparation,
-        accepted=sum(each.total <= bound for each, bound in zip(clock.scored, bounds, strict=True)),
-        images_share=mean(each.images for each in clock.scored) / len(split),
-        naive_rate=candidates / median(clock.naive),
-        rate=candidates / median(clock.ours),
-        ratio=spread([a / b for a, b in zip(clock.naive, clock.ours, strict=True)]),
-        full_ratio=clock.naive[-1] / full,
-        operations=_operations(suffix, made[0]),
-        largest_difference=clock.largest_difference,
-    )
-    return case, clock
+    members, bounds = evolved(state_of(setting.network, names), candidates, generations, losses, seed)
+    trials = trials_of(members, bounds, generations, seed)
+    return _Trials(name, setting, suffix, made[0], preparation, trials, bounds, batch_size)
 
 
-def _in_turns(
-    naive: Callable[[], list[float]],
-    ours: Callable[[], list[Scored]],
-    bounds: Sequence[float],
-    rounds: int,
-    place: torch.device,
-) -> _Clock:
-    """Runs both ways in turns, and compares what they come to each time."""
-    naive_times, our_times, largest = [], [], 0.0
-    losses: list[float] = []
-    scored: list[Scored] = []
-    for _ in range(rounds):
-        losses.clear()
-        scored.clear()
-        naive_times.append(seconds(lambda: losses.extend(naive()), place))
-        our_times.append(seconds(lambda: scored.extend(ours()), place))
-        largest = max(largest, _compare(losses, scored, bounds))
-    return _Clock(naive_times, our_times, scored, largest)
+def _measure(trials: _Trials, rounds: int, tell: Tell) -> tuple[Measured, list[Scored], float]:
+    """Returns the rates, what moprune found in the last round, and the largest difference of losses in any."""
+    count, place = len(trials.states), device_of(trials.setting.network)
+    found: dict[str, list[Any]] = {"naive": [], OURS: [], "EvoTorch": []}
+    ways: dict[str, tuple[float, Callable[[], object]]] = {
+        "naive": (count, lambda: found["naive"].append(_naive(trials.setting, trials.states, trials.batch_size))),
+        OURS: (count, lambda: found[OURS].append(list(trials.score(trials.states, bounds=trials.bounds)))),
+    }
+    if find_spec("evotorch") is not None:
+        peer = Vectorised(trials.setting, trials.states, trials.batch_size)
+        ways["EvoTorch"] = (count, lambda: found["EvoTorch"].append(peer.losses()))
+    measured = in_turns(ways, rounds, place, tell)
+    differences = [_compare(a, b, trials.bounds) for a, b in zip(found["naive"], found[OURS], strict=True)]
+    for naive, other in zip(found["naive"], found["EvoTorch"], strict=False):
+        for index, (a, b) in enumerate(zip(naive, other, strict=True)):
+            agreed(f"candidate {index}: EvoTorch's loss differs from the naive loop's", abs(a - b), TOLERANCE)
+    return measured, found[OURS][-1], max(differences)
 
 
-class _Images(Dataset[tuple[Tensor, Tensor]]):
-    """A split as one writes it for a ``DataLoader``."""
+def _row(
+    trials: _Trials, measured: Measured, scored: Sequence[Scored], difference: float, sizes: dict[str, Any]
+) -> Row:
+    """Returns the row of one part."""
+    place, weights = device_of(trials.setting.network), sum(tensor.numel() for tensor in trials.states[0].values())
+    share = mean(each.images for each in scored) / len(trials.setting.split)
+    full = len(trials.states) / seconds(lambda: list(trials.score(trials.states)), place)
+    frontier = sum(tensor.nbytes for parts, _ in trials.images for tensor in parts)
+    return measured.row(
+        f"weights: {trials.name}", "candidates", sizes, {way: HOWS[way] for way in measured.rates if way != OURS},
+        Work(share * _operations(trials.suffix, trials.images), 4 * weights + share * frontier), place,
+        difference=difference, tolerance=TOLERANCE,
+        figures={
+            "weights": weights,
+            "rest cached": "yes" if trials.suffix.cached else "no",
+            "seconds of preparation, once": trials.preparation,
+            "accepted by both ways": sum(s.total <= b for s, b in zip(scored, trials.bounds, strict=True)),
+            "share of images run": share,
+            "ratio to naive without rejection": full / measured.rates["naive"][-1],
+        },
+    )  # fmt: skip
 
-    def __init__(self, setting: Setting) -> None:
-        self._split, self._preprocess = setting.split, setting.preprocess
 
-    def __len__(self) -> int:
-        return len(self._split)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return self._preprocess(self._split.inputs[index]), self._split.labels[index]
+def _together(measured: Sequence[Measured], rows: Sequence[Row], sizes: dict[str, Any], place: torch.device) -> Row:
+    """Returns the row of all parts: a unit is one candidate of each of them."""
+    rates = {way: in_sequence(case.rates[way] for case in measured) for way in measured[0].rates}
+    limits = [reduce(Limits.best, each) for each in zip(*(case.limits for case in measured), strict=True)]
+    hows = {way: HOWS[way] for way in rates if way != OURS}
+    work = Work(sum(row.work.operations for row in rows), sum(row.work.bytes for row in rows))
+    return Measured(rates, limits).row(
+        "weights", f"candidates of {len(rows)} parts each", sizes, hows, work, place,
+        difference=max(row.difference for row in rows), tolerance=TOLERANCE,
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -284,7 +202,7 @@ def _naive(setting: Setting, states: Sequence[State], batch_size: int) -> list[f
     """Returns each candidate's loss, the naive way."""
     network = copy.deepcopy(setting.network)
     place = device_of(network)
-    loader: DataLoader[Any] = DataLoader(_Images(setting), batch_size)
+    loader: DataLoader[Any] = DataLoader(Images(setting.split, setting.preprocess), batch_size)
     losses = []
     for state in states:
         network.load_state_dict(state, strict=False)
@@ -300,11 +218,7 @@ def _compare(losses: Sequence[float], scored: Sequence[Scored], bounds: Sequence
     largest = 0.0
     for index, (loss, ours, bound) in enumerate(zip(losses, scored, bounds, strict=True)):
         difference = abs(ours.total - loss) if ours.logits is not None else max(0.0, ours.total - loss)
-        # Written so that NaN fails too.
-        if not difference <= TOLERANCE:
-            raise MopruneError(
-                f"candidate {index}: loss differs from the naive loop's by {difference:.1e}, more than {TOLERANCE:.0e}"
-            )
+        agreed(f"candidate {index}: loss differs from the naive loop's", difference, TOLERANCE)
         if abs(loss - bound) > TIE and (ours.total <= bound) != (loss <= bound):
             raise MopruneError(f"candidate {index}: the decision differs from the naive loop's")
         largest = max(largest, difference)

@@ -1,10 +1,8 @@
-import dataclasses
-import json
-
 import pytest
 import torch
 
-from experiments import bench_heads as bench
+from experiments.bench import heads as bench
+from experiments.bench.published import Backbone
 from moprune.errors import MopruneError, UsageError
 
 TINY = {
@@ -18,40 +16,33 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def small_peak(monkeypatch):
-    monkeypatch.setattr("experiments.timing.PEAK_SIZE", 64)
-
-
 @pytest.mark.parametrize("mode", bench.MODES)
-def test_measures_both_ways_and_finds_them_equal(mode):
+def test_measures_all_ways_and_finds_them_equal(mode):
     told = []
     threads = torch.get_num_threads()
-    result = bench.bench_heads(**TINY, mode=mode, progress=told.append)
+    row = bench.bench_heads(**TINY, mode=mode, progress=told.append)
     assert told
-    assert torch.get_num_threads() == threads == result.threads
-    assert result.mode == mode
-    assert min(result.rate, result.naive_rate, result.speed, result.peak) > 0
-    for spread in (result.ratio, result.peak_share):
-        assert 0 < spread.least <= spread.median <= spread.most
-    assert 0 < result.density <= 1
-    assert 0 <= result.largest_difference <= 1e-5
-    assert result.processor
+    assert torch.get_num_threads() == threads == row.sizes["threads"]
+    assert (row.name, row.sizes["mode"], row.sizes["features"]) == ("heads", mode, 12)
+    assert row.ways.keys() == {"naive", "published"}
+    for way in row.ways.values():
+        assert 0 < way.ratio.least <= way.ratio.median <= way.ratio.most
+        assert way.rate > 0
+    assert 0 < row.floor.least <= row.floor.median <= row.floor.most
+    assert 0 < row.figures["mean density"] <= 1
+    assert 0 <= row.difference <= 1e-5
+
+
+def test_the_published_way_is_said_to_be_multiplied():
+    row = bench.bench_heads(**TINY, epochs=2)
+    assert row.ways["published"].how == "pretrained_digits, measured on 355 images and multiplied by 80"
 
 
 def test_loop_strategy_agrees_too(monkeypatch):
     monkeypatch.setattr("moprune.population.heads._TINY_HEAD", 0)
-    result = bench.bench_heads(**TINY)
-    assert result.strategy == "loop"
-    assert result.largest_difference <= 1e-5
-
-
-def test_json_round_trip_and_rows():
-    result = bench.bench_heads(**TINY)
-    values = dataclasses.asdict(result)
-    assert json.loads(json.dumps(values, allow_nan=False)) == values
-    lines = bench.table(result).splitlines()
-    assert any(line.startswith("share of peak  ") for line in lines)
+    row = bench.bench_heads(**TINY)
+    assert row.figures["strategy"] == "loop"
+    assert row.difference <= 1e-5
 
 
 @pytest.mark.parametrize("change", [2e-3, float("nan")])
@@ -72,17 +63,28 @@ def test_a_different_result_is_an_error(monkeypatch, change):
 def test_operations_by_hand():
     # One image, features 5 -> hidden 4 -> classes 3: 20 and 12 weights, 2 operations each.
     forward, weight_gradients, hidden_gradient = 40 + 24, 40 + 24, 24
-    assert bench._operations([5, 4], 3, 1, 1) == forward + weight_gradients + hidden_gradient
-    assert bench._operations([5, 4], 3, 10, 2) == 20 * 152
+    assert bench.head_operations([5, 4], 3, 1, 1) == forward + weight_gradients + hidden_gradient
+    assert bench.head_operations([5, 4], 3, 10, 2) == 20 * 152
 
 
-def test_operations_count_active_weights_alone():
-    result = bench.bench_heads(**TINY, epochs=1)
-    on = round(result.density * 3 * 12)
-    assert result.operations == 40 * (4 * on * 6 + 3 * 6 * 6 * 3)
+def test_work_counts_active_weights_alone():
+    row = bench.bench_heads(**TINY, epochs=1)
+    on = round(row.figures["mean density"] * 3 * 12)
+    assert row.work.operations == pytest.approx(40 * (4 * on * 6 + 3 * 6 * 6 * 3) / 3)
+    assert row.work.bytes == pytest.approx(40 * 4 * on / 3)
 
 
-@pytest.mark.parametrize("wrong", [{"mode": "weights"}, {"rounds": 1}, {"naive_candidates": 4}, {"images": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"mode": "weights"}, {"rounds": 1}, {"naive_candidates": 4}, {"images": 0}, {"published": "vgg"}]
+)
 def test_arguments_that_make_no_benchmark(wrong):
     with pytest.raises(UsageError):
         bench.bench_heads(**{**TINY, **wrong})
+
+
+def test_backbones_end_in_their_features():
+    seen = []
+    for name in ("pretrained_digits", "resnet50"):
+        backbone = Backbone(name, torch.device("cpu"))
+        seen.append(tuple(backbone._extractor(backbone._images[:1]).shape))
+    assert seen == [(1, 128), (1, 2048)]

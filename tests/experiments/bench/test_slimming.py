@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from experiments.bench_slimming import bench_slimming
+from experiments.bench.slimming import bench_slimming
 
 
 def test_the_slimmed_network_lacks_what_was_cut():

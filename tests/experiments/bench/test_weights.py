@@ -1,4 +1,3 @@
-import dataclasses
 import json
 from itertools import pairwise
 
@@ -6,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from experiments import bench_weights as bench
-from experiments.bench_trials import Setting, cifar, digits, evolved, trials_of
+from experiments.bench import weights as bench
+from experiments.bench.peer import Vectorised
+from experiments.bench.trials import Setting, cifar, digits, evolved, trials_of
 from experiments.main import main
 from moprune.data import Split, TensorInputs
 from moprune.errors import MopruneError, UsageError
@@ -15,11 +15,6 @@ from moprune.networks import Preprocess
 from moprune.seeding import torch_generator
 
 SIZES = {"batch_size": 8, "candidates": 4, "generations": 2, "rounds": 2}
-
-
-@pytest.fixture(autouse=True)
-def small_peak(monkeypatch):
-    monkeypatch.setattr("experiments.timing.PEAK_SIZE", 64)
 
 
 @pytest.fixture
@@ -33,40 +28,49 @@ def setting():
     return Setting(network, split, Preprocess(), {"all": ["all"], "head": ["head"]})
 
 
-def test_measures_both_ways_and_finds_them_equal(setting):
+def test_measures_all_ways_and_finds_them_equal(setting):
     told = []
     before = {name: tensor.clone() for name, tensor in setting.network.state_dict().items()}
-    result = bench.bench_weights(setting, **SIZES, progress=told.append)
-    assert len(told) == 2
+    together, *rows = bench.bench_weights(setting, **SIZES, progress=told.append)
+    assert "weights, head: 4 candidates" in told
     assert all(torch.equal(tensor, before[name]) for name, tensor in setting.network.state_dict().items())
-    assert [case.name for case in result.cases] == ["all", "head"]
-    assert [case.weights for case in result.cases] == [27 + 3 + 96 + 2, 96 + 2]
-    assert [case.cached for case in result.cases] == [False, True]
-    for case in result.cases:
-        assert min(case.rate, case.naive_rate, case.preparation, case.full_ratio, case.operations) > 0
-        assert 0 < case.ratio.least <= case.ratio.median <= case.ratio.most
-        assert 0 < case.images_share <= 1
-        assert 0 <= case.accepted <= 4
-        assert 0 <= case.largest_difference <= 1e-6
-    least, most = (
-        pick(getattr(case.ratio, end) for case in result.cases) for pick, end in ((min, "least"), (max, "most"))
-    )
-    assert least <= result.ratio.least <= result.ratio.most <= most
+    assert [row.name for row in rows] == ["weights: all", "weights: head"]
+    assert [row.figures["weights"] for row in rows] == [27 + 3 + 96 + 2, 96 + 2]
+    assert [row.figures["rest cached"] for row in rows] == ["no", "yes"]
+    for row in rows:
+        assert 0 < row.ways["naive"].ratio.least <= row.ways["naive"].ratio.median <= row.ways["naive"].ratio.most
+        assert 0 < row.figures["share of images run"] <= 1
+        assert 0 <= row.figures["accepted by both ways"] <= 4
+        assert 0 <= row.difference <= 1e-6
+    ratios = [row.ways["naive"].ratio for row in rows]
+    assert min(r.least for r in ratios) <= together.ways["naive"].ratio.least
+    assert max(r.most for r in ratios) >= together.ways["naive"].ratio.most
 
 
-def test_operations_are_those_that_are_run_again(setting):
-    result = bench.bench_weights(setting, **SIZES)
-    whole, head = (case.operations for case in result.cases)
+def test_work_is_what_is_run_again(setting):
+    together, whole, head = bench.bench_weights(setting, **SIZES)
     # Each image: 3 maps of 4 x 4 pixels from 3 x 3 weights, then 48 x 2; a multiplication and an addition are two.
-    assert whole == 30 * 2 * (3 * 16 * 9 + 96)
-    assert head == 30 * 2 * 96
+    share = whole.figures["share of images run"]
+    assert whole.work.operations == pytest.approx(share * 30 * 2 * (3 * 16 * 9 + 96))
+    assert whole.work.bytes == pytest.approx(4 * (128 + share * 30 * 36))
+    assert head.work.operations == pytest.approx(head.figures["share of images run"] * 30 * 2 * 96)
+    assert together.work.operations == pytest.approx(whole.work.operations + head.work.operations)
 
 
-def test_json_round_trip_and_rows(setting):
-    result = bench.bench_weights(setting, **SIZES)
-    values = dataclasses.asdict(result)
-    assert json.loads(json.dumps(values, allow_nan=False))["cases"][1]["name"] == "head"
-    assert "all cases together: ratio" in bench.table(result)
+def test_the_vectorised_peer_comes_to_the_same_losses(setting):
+    pytest.importorskip("evotorch", reason="needs moprune[bench]", exc_type=ImportError)
+    generator = torch_generator(0, "states")
+    states = [{name: p + torch.randn(p.shape, generator=generator) for name, p in setting.network.named_parameters()}
+              for _ in range(3)]  # fmt: skip
+    expected = bench._naive(setting, states, 30)
+    assert Vectorised(setting, states, 8).losses() == pytest.approx(expected, rel=1e-5)
+    row, *_ = bench.bench_weights(setting, **SIZES)
+    assert row.ways["EvoTorch"].ratio.least > 0
+
+
+def test_without_the_peer_the_others_are_measured(setting, monkeypatch):
+    monkeypatch.setattr(bench, "find_spec", lambda _: None)
+    assert [row.ways.keys() for row in bench.bench_weights(setting, **SIZES)] == [{"naive"}] * 3
 
 
 @pytest.mark.parametrize("change", [2e-4, float("nan")])
@@ -126,9 +130,18 @@ def test_digits_are_those_the_network_has_not_seen():
 
 def test_command(tmp_path, capsys):
     file = tmp_path / "figures.json"
-    assert main(["bench", "weights", "--batch-size", "200", "--candidates", "2", "--json", str(file)]) == 0
-    assert json.loads(file.read_text())["network"] == "DigitsNet"
-    assert "whole network: 15,418 weights" in capsys.readouterr().out
+    assert (
+        main(["bench", "weights", "--batch-size", "200", "--candidates", "2", "--rounds", "2", "--json", str(file)])
+        == 0
+    )
+    rows = json.loads(file.read_text())["rows"]
+    assert [row["name"] for row in rows] == [
+        "weights",
+        *(f"weights: {p}" for p in ("whole network", "last block", "head")),
+    ]
+    assert rows[1]["sizes"]["network"] == "DigitsNet"
+    assert rows[1]["figures"]["weights"] == 15_418
+    assert "| weights: last block [candidates]" in capsys.readouterr().out
 
 
 def test_bad_requests(setting, tmp_path, capsys):
@@ -143,6 +156,12 @@ def test_bad_requests(setting, tmp_path, capsys):
         _image(tmp_path / "test" / name / "1.png")
     with pytest.raises(UsageError, match="2 images in test, 3 are asked for"):
         cifar(tmp_path / "none.pth", tmp_path, 3)
+
+
+@pytest.mark.parametrize("count", [9, 356])
+def test_digits_there_are_not(count):
+    with pytest.raises(UsageError, match="give 10 to 355"):
+        digits(count)
 
 
 def _image(path):
