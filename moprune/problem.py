@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
 from torch import nn
 
+from moprune.blas import single_threaded_blas
 from moprune.errors import MopruneError, UsageError
 from moprune.objectives import Objective, Outcome
 
@@ -86,6 +87,21 @@ class SearchProblem(Problem, ABC):
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome, as JSON-ready values."""
 
+    @property
+    def lockstep(self) -> int:
+        """How many candidates, counted from the first of a population, are worked on in common products.
+
+        The last digits of a value may depend on its neighbours among them, so that whoever divides a population among
+        processes does so at multiples of it; 1 where candidates do not depend on each other.
+        """
+        return 1
+
+    def prepare(self) -> None:
+        """Does now what would be done when the first candidates are searched, so that a copy need not do it again.
+
+        Copies in other processes are made after this; what it leaves in tensors is shared among them where they can.
+        """
+
     def network(self, genome: Genomes) -> nn.Module:  # noqa: ARG002 - a problem without networks has no use for it
         """Returns the network a genome stands for, from preprocessed inputs to logits, on the CPU.
 
@@ -126,11 +142,12 @@ class SearchProblem(Problem, ABC):
     ) -> NDArray[np.float64]:
         table = np.empty((count, len(splits), len(measures)))
         done = 0
-        for done, each in enumerate(outcomes, start=1):
-            for s, split in enumerate(splits):
-                for i, objective in enumerate(measures):
-                    values = [objective.compute(outcome) for outcome in each[split]]
-                    table[done - 1, s, i] = np.mean(values) if values else objective.worst
+        with single_threaded_blas():
+            for done, each in enumerate(outcomes, start=1):
+                for s, split in enumerate(splits):
+                    for i, objective in enumerate(measures):
+                        values = [objective.compute(outcome) for outcome in each[split]]
+                        table[done - 1, s, i] = np.mean(values) if values else objective.worst
         if done != count:
             raise MopruneError(f"{type(self).__name__}.outcomes yielded {done} candidates of {count}")
         broken = np.argwhere(~np.isfinite(table))

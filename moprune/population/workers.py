@@ -3,7 +3,7 @@
 Candidates are independent, so each is worked on by one thread with no threads below it. That is at least as fast as
 torch's own threads inside each operation (no barrier after every small product), it keeps its speed when other
 programs share the machine (where those barriers cost more than tenfold), and a candidate's result does not depend
-on the number of cores.
+on the number of cores. The same holds for the BLAS below NumPy, see :mod:`moprune.blas`.
 """
 
 from collections import deque
@@ -14,6 +14,8 @@ from threading import Event
 from typing import TypeVar
 
 import torch
+
+from moprune.blas import single_threaded_blas
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,18 +40,19 @@ def in_parallel(
     """
     threads, stop = torch.get_num_threads(), Event()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="moprune", initializer=torch.set_num_threads, initargs=(1,))
-    try:
-        source = iter(items)
-        pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))
-        while pending:
-            result = pending.popleft().result()
-            pending.extend(pool.submit(function, item, stop) for item in islice(source, 1))
-            yield result
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-        # A worker's setting became the default of threads to come; this thread has kept its own.
-        torch.set_num_threads(threads)
+    with single_threaded_blas():
+        try:
+            source = iter(items)
+            pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))
+            while pending:
+                result = pending.popleft().result()
+                pending.extend(pool.submit(function, item, stop) for item in islice(source, 1))
+                yield result
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+            # A worker's setting became the default of threads to come; this thread has kept its own.
+            torch.set_num_threads(threads)
 
 
 def give_up_if(stop: Event) -> None:

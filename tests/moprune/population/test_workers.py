@@ -1,0 +1,71 @@
+"""Work spread over threads: in order, one thread each, and nothing of it left behind."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from moprune.population.workers import Cancelled, give_up_if, in_parallel
+
+
+def blas():
+    return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+@pytest.fixture(autouse=True)
+def two_blas_threads():
+    with threadpool_limits(2, "blas"):
+        yield
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("ahead", [None, 1, 2])
+def test_results_come_in_order_with_one_thread_each(workers, ahead):
+    np.ones((2, 2)) @ np.ones((2, 2))  # BLAS is there
+    threads = torch.get_num_threads()
+    seen = list(in_parallel(lambda n, _: (n, torch.get_num_threads(), blas()), range(7), workers, ahead=ahead))
+    assert [n for n, *_ in seen] == list(range(7))
+    assert all(torchs == 1 and set(blases) == {1} for _, torchs, blases in seen)
+    assert set(blas()) == {2}
+    assert torch.get_num_threads() == threads
+
+
+def test_items_are_taken_no_further_ahead_than_asked():
+    taken = []
+    results = in_parallel(lambda n, _: n, (taken.append(n) or n for n in range(9)), 2, ahead=3)
+    assert next(results) == 0
+    assert len(taken) == 4
+    results.close()
+
+
+def test_whoever_ends_first_the_last_gives_the_threads_back():
+    first, second = (in_parallel(lambda n, _: n, range(3), 1) for _ in range(2))
+    next(first), next(second)
+    first.close()
+    assert set(blas()) == {1}
+    second.close()
+    assert set(blas()) == {2}
+
+
+def test_an_error_ends_the_others_and_comes_out():
+    started, gave_up = threading.Event(), threading.Event()
+
+    def work(n, stop):
+        if n == 0:
+            started.wait(10)
+            raise ValueError("zero")
+        started.set()
+        try:
+            while True:
+                stop.wait(0.01)
+                give_up_if(stop)
+        except Cancelled:
+            gave_up.set()
+            raise
+
+    with pytest.raises(ValueError, match="zero"):
+        list(in_parallel(work, range(2), 2))
+    assert gave_up.is_set()
+    assert set(blas()) == {2}
