@@ -254,13 +254,14 @@ def _add_frequencies(found: Explanation, run: FinishedRun, problem: PruningProbl
 
 def _add_importance(found: Explanation, problem: PruningProblem, members: list[_Candidate]) -> Importance:
     select = problem.task.select
-    features = problem.scorer.features("select").cpu()
     rows = limit(select.labels, max(_FEATURES_OF, len(problem.task.classes)), 0)
+    places = torch.tensor(rows, device=problem.device)
+    features = problem.scorer.matrix("select").index_select(0, places).cpu()
     for member in members:
-        found_of, _ = conductances(member.head, features[rows], select.labels[rows])
+        found_of, _ = conductances(member.head, features, select.labels[rows])
         member.importance = found_of.mean(0).double().numpy()
     masks = members[0].problem.encoding.masks(members[0].genome)
-    own = importance(members[0].head, masks, features[rows], select.labels[rows])
+    own = importance(members[0].head, masks, features, select.labels[rows])
     names = dict(enumerate(problem.task.classes))
     table = own.table.assign(**{"class": own.table["class"].map(lambda label: names.get(label, "all"))})
     found.tables["neurons"] = table.assign(solution=members[0].solution)

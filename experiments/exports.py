@@ -143,7 +143,8 @@ def write_network(run: FinishedRun, solution: str, form: str, path: Path) -> Exp
     made = run.kind.deliverable(run.problem(notes["seed"]), genome, notes)
     if form in FORMATS:
         if made.images.ndim != 4:
-            raise UsageError(f"--format {form} is for networks of images, and this one reads texts; use state-dict")
+            reads = "feature vectors" if made.images.is_floating_point() else "texts"
+            raise UsageError(f"--format {form} is for networks of images, and this one reads {reads}; use state-dict")
         FORMATS[form].write(made.network, made.images, path)
         files, again = [path, write_description(made.description, path)], FORMATS[form].read(path)
     else:

@@ -1,5 +1,6 @@
 """Running an experiment: search and controls for each seed, then one look at the test split."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -7,6 +8,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from analysis.fronts import SPLITS, front_hypervolume
+from experiments import factories
 from experiments.config import ExperimentConfig
 from experiments.controls import assess_controls
 from experiments.environment import environment
@@ -14,9 +16,13 @@ from experiments.pictures import draw
 from experiments.result import Result, load_result
 from experiments.run_folder import RunFolder
 from experiments.tasks import TaskKind, task_kind
+from moprune.data import repetition
+from moprune.executors import Executor
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective
 from moprune.search import Progress, Run, search
+
+logger = logging.getLogger(__name__)
 
 
 class Watcher(Protocol):
@@ -32,8 +38,15 @@ class Watcher(Protocol):
         """The last, unlogged part of the work: scoring front members and controls on every split."""
 
 
-def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Result:
+def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher, executor: Executor | None = None) -> Result:
     """Runs an experiment in a folder, goes on with an interrupted one, or loads a finished one.
+
+    Args:
+        config: the experiment.
+        out: the run folder.
+        watcher: is told how it goes on.
+        executor: evaluates candidates of the search and the random control; by default this process does. It is not
+            part of what the run is: an interrupted one may go on with another.
 
     Raises:
         UsageError: the folder holds another experiment, or the data or network cannot be used.
@@ -41,6 +54,7 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     """
     folder = RunFolder(out)
     folder.check(config)
+    factories.named(config.network.arch)
     if folder.finished:
         return load_result(folder)
     kind = task_kind(config)
@@ -53,7 +67,10 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
             return load_result(folder)
         log.claim({"config": config.model_dump(mode="json"), "problem": problem.fingerprint()})
         folder.write_json("environment.json", environment(kind, problem))
-        runs = {seed: _search_seed(kind, seed, log, watcher) for seed in config.seeds}
+        warning = None if kind.optimistic else repetition(kind.task(problem))
+        if warning is not None:
+            logger.warning("%s", warning)  # now as well as in the end: whoever reads it may rather stop
+        runs = {seed: _search_seed(kind, seed, log, watcher, executor) for seed in config.seeds}
         log.set_meta("test_opened", (log.meta("test_opened") or 0) + 1)
         fronts, controls = [], []
         for seed, stages in runs.items():
@@ -61,7 +78,7 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
             fronts.append(_assessed(stages))
             controls.append(assess_controls(kind, stages))
         front, control = pd.concat(fronts, ignore_index=True), pd.concat(controls, ignore_index=True)
-        summary = _summary(kind, runs, front, control)
+        summary = _summary(kind, runs, front, control, warning)
         folder.write_table("front.csv", front)
         folder.write_table("controls.csv", control)
         result = Result(folder, config, front, control, summary)
@@ -70,12 +87,14 @@ def run_experiment(config: ExperimentConfig, out: Path, watcher: Watcher) -> Res
     return result
 
 
-def _search_seed(kind: TaskKind, seed: int, log: EvaluationLog, watcher: Watcher) -> dict[str, Run]:
+def _search_seed(
+    kind: TaskKind, seed: int, log: EvaluationLog, watcher: Watcher, executor: Executor | None
+) -> dict[str, Run]:
     """Returns the stages of a seed by name: the search, what is made of it, and the random control."""
     problem = kind.problem(seed, watcher.working)
     run = search(
         problem, kind.algorithm(problem), n_eval=kind.config.search.n_eval, seed=seed, log=log,
-        observe=watcher.generation,
+        observe=watcher.generation, executor=executor,
     )  # fmt: skip
     stages = {"search": run}
     if (further := kind.after(run)) is not None:
@@ -83,7 +102,7 @@ def _search_seed(kind: TaskKind, seed: int, log: EvaluationLog, watcher: Watcher
     if "random" in kind.config.controls:
         stages["random"] = search(
             problem, kind.random_search(problem), n_eval=kind.random_evaluations(run),
-            seed=seed, log=log, stage="random", observe=watcher.generation,
+            seed=seed, log=log, stage="random", observe=watcher.generation, executor=executor,
         )  # fmt: skip
     return stages
 
@@ -101,7 +120,11 @@ def _assessed(stages: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def _summary(
-    kind: TaskKind, runs: Mapping[int, Mapping[str, Run]], front: pd.DataFrame, controls: pd.DataFrame
+    kind: TaskKind,
+    runs: Mapping[int, Mapping[str, Run]],
+    front: pd.DataFrame,
+    controls: pd.DataFrame,
+    warning: str | None,
 ) -> dict[str, Any]:
     first = next(iter(runs.values()))["search"]
     objectives, reported = first.problem.objectives, first.problem.reported
@@ -114,7 +137,7 @@ def _summary(
         "reported": _described(reported),
         "images": images,
         "test_opened": first.log.meta("test_opened"),
-        **_noted(kind, runs),
+        **_noted(kind, runs, warning),
         "seeds": {
             str(seed): _entry(kind, stages, front[front["seed"] == seed], controls[controls["seed"] == seed], images)
             for seed, stages in runs.items()
@@ -122,9 +145,10 @@ def _summary(
     }
 
 
-def _noted(kind: TaskKind, runs: Mapping[int, Mapping[str, Run]]) -> dict[str, Any]:
+def _noted(kind: TaskKind, runs: Mapping[int, Mapping[str, Run]], warning: str | None) -> dict[str, Any]:
     """Returns what the task has to say of the searches, each once, and what its items are unless they are images."""
-    said = list(dict.fromkeys(note for stages in runs.values() for note in kind.notes(stages["search"])))
+    said = [] if warning is None else [f"Mind that {warning}."]
+    said += dict.fromkeys(note for stages in runs.values() for note in kind.notes(stages["search"]))
     items = {} if kind.items == "images" else {"items": kind.items}
     return items | ({"notes": said} if said else {})
 

@@ -20,13 +20,12 @@ from moprune.algorithms.duplicates import PackedDuplicateElimination
 from moprune.algorithms.registry import refuse_unsuitable
 from moprune.contexts import PLAIN, Context
 from moprune.errors import MopruneError, UsageError
+from moprune.executors import Executor, InProcess
 from moprune.fronts import hypervolume, nondominated
 from moprune.log import EvaluationLog, Key, Record, genome_digest
 from moprune.problem import Genomes, SearchProblem
 
 _LONELY_CALLS = 20
-# Genomes that are handed over at once: whole networks a few at a time, as a population of them is large enough once.
-_STACKED_BYTES, _TOGETHER = 1 << 28, 2
 
 
 @dataclass(frozen=True)
@@ -170,6 +169,7 @@ def search(
     log: EvaluationLog | None = None,
     stage: str = "search",
     observe: Observer | None = None,
+    executor: Executor | None = None,
 ) -> Run:
     """Searches until ``n_eval`` evaluations were asked for (the last generation is completed).
 
@@ -185,6 +185,8 @@ def search(
         log: an open log to use instead of ``out``.
         stage: the stage of the log to write to.
         observe: called after each generation.
+        executor: evaluates what the log does not hold, such as :class:`moprune.distributed.RayExecutor`; by default
+            this process does.
 
     Raises:
         UsageError: the algorithm is unsuitable, or the log belongs to another configuration.
@@ -198,7 +200,9 @@ def search(
     try:
         if opened is not None:
             opened.claim({"problem": problem.fingerprint(), "n_eval": n_eval})
-        run_algorithm(problem, algorithm, n_eval=n_eval, seed=seed, log=log, stage=stage, observe=observe)
+        run_algorithm(
+            problem, algorithm, n_eval=n_eval, seed=seed, log=log, stage=stage, observe=observe, executor=executor
+        )
     except BaseException:
         if opened is not None:
             opened.close()  # else a notebook, whose traceback keeps it alive, could not go on with the file
@@ -215,13 +219,14 @@ def run_algorithm(
     log: EvaluationLog,
     stage: str = "search",
     observe: Observer | None = None,
+    executor: Executor | None = None,
 ) -> Algorithm:
     """Runs an algorithm on any pymoo Problem with a log; returns the algorithm as it ended."""
     refuse_unsuitable(algorithm)
     algorithm = copy.deepcopy(algorithm)
     if problem.vtype is bool:
         _pack_duplicates(algorithm)
-    evaluator = LoggedEvaluator(log, stage=stage, seed=seed, budget=n_eval, observe=observe)
+    evaluator = LoggedEvaluator(log, stage=stage, seed=seed, budget=n_eval, observe=observe, executor=executor)
     # A history would deep-copy the algorithm every generation; the log is the history.
     algorithm.setup(
         problem, termination=("n_eval", n_eval), seed=seed, evaluator=evaluator, save_history=False, verbose=False
@@ -253,6 +258,7 @@ class LoggedEvaluator(Evaluator):
         seed: the run seed.
         budget: evaluations planned, for the observer.
         observe: called after each generation.
+        executor: evaluates; by default this process does.
     """
 
     def __init__(
@@ -263,8 +269,10 @@ class LoggedEvaluator(Evaluator):
         seed: int = 0,
         budget: int = 0,
         observe: Observer | None = None,
+        executor: Executor | None = None,
     ) -> None:
         super().__init__()
+        self._executor = executor or InProcess()
         self._log, self._stage, self._seed = log, stage, seed
         self._budget, self._observe = budget, observe
         self._logged = log.requests(stage, seed)
@@ -321,15 +329,7 @@ class LoggedEvaluator(Evaluator):
         if not genomes:
             return []
         started = time.perf_counter()
-        step = max(_TOGETHER, _STACKED_BYTES // max(1, genomes[0].nbytes))
-        parts = []
-        for first in range(0, len(genomes), step):
-            part = slice(first, first + step)
-            told = kwargs | ({"contexts": kwargs["contexts"][part]} if "contexts" in kwargs else {})
-            X = np.stack(genomes[part])
-            out = problem.evaluate(X, return_values_of=values_of, return_as_dictionary=True, **told)
-            parts.append(_numbers(out, len(X)))
-        arrays = {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
+        arrays = self._executor.evaluate(problem, genomes, values_of, kwargs)
         seconds = time.perf_counter() - started
         self._seconds += seconds
         for name, array in arrays.items():
@@ -391,15 +391,6 @@ class LoggedEvaluator(Evaluator):
                 dict(zip(names, best.tolist(), strict=True)), volume,
             )
         )  # fmt: skip
-
-
-def _numbers(out: dict[str, Any], count: int) -> dict[str, NDArray[np.float64]]:
-    """Returns what a problem put out as numbers, a row a candidate."""
-    return {
-        name: np.asarray(value, dtype=np.float64).reshape(count, -1)
-        for name, value in out.items()
-        if value is not None and np.asarray(value).dtype.kind in "fiub"
-    }
 
 
 def _contexts(problem: Problem, pop: Population) -> list[Context]:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from experiments.config.base import Count, Section, Share
 
@@ -51,10 +51,10 @@ class AttackConfig(Section):
 class DataConfig(Section):
     """The images."""
 
-    source: Literal["digits", "docstrings", "folder", "tar", "torchvision", "text"] = Field(
+    source: Literal["digits", "docstrings", "features", "folder", "tar", "torchvision", "text"] = Field(
         description="digits and docstrings are embedded"
     )
-    path: str | None = Field(None, description="of a folder, a tar, or the tables of text")
+    path: str | None = Field(None, description="of a folder, a tar, the tables of text, or features")
     name: str | None = Field(None, description="of a torchvision data set, e.g. CIFAR10")
     root: str | None = Field(None, description="where torchvision keeps it")
     download: bool = Field(False, description="whether torchvision may fetch it")
@@ -67,6 +67,14 @@ class DataConfig(Section):
     split_seed: int = Field(0, description="decides which images go where")
     ood: OodConfig = OodConfig()
     corruptions: CorruptionsConfig = CorruptionsConfig()
+
+    @field_validator("mode", "corrupted", "corruptions")
+    @classmethod
+    def _of_images(cls, value: object, info: ValidationInfo) -> object:
+        """Refuses what is done to images where there are none."""
+        if info.data.get("source") == "features" and value not in (None, CorruptionsConfig()):
+            raise ValueError("given features are no images; remove this key")
+        return value
 
 
 class PreprocessConfig(Section):
@@ -86,8 +94,8 @@ class NetworkConfig(Section):
     """The pre-trained network."""
 
     arch: str = Field(
-        description="digits (knows 0 to 4), digits10 (all), lstm (learns the texts of train), cifar_resnet20, any "
-        "torchvision classifier, or package.module:factory"
+        description="digits (knows 0 to 4), digits10 (all), lstm (learns the texts of train), features (of "
+        "data.source features: none), cifar_resnet20, any torchvision classifier, or package.module:factory"
     )
     weights: str | None = Field(None, description="torchvision weights (DEFAULT), a file, or random")
     features: str | None = Field(None, description="module whose output is taken; default: classifier's input")

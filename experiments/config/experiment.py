@@ -151,6 +151,17 @@ class ExperimentConfig(Section):
             raise ValueError(f"this key is for task {other} and says nothing of {task}; remove it")
         return value
 
+    @field_validator("network")
+    @classmethod
+    def _of_given_features(cls, value: NetworkConfig, info: ValidationInfo) -> NetworkConfig:
+        """Features that are given stand for data and network at once, and leave nothing but the head to search."""
+        data = info.data.get("data")
+        if data is not None and (data.source == "features") != (value.arch == "features"):
+            raise ValueError("data.source: features and network.arch: features go together; give both or neither")
+        if value.arch == "features" and info.data.get("task") != "pruning":
+            raise ValueError("given features leave no network to tune; use task: pruning")
+        return value
+
     @field_validator("refinement")
     @classmethod
     def _published(cls, value: RefinementConfig, info: ValidationInfo) -> RefinementConfig:

@@ -45,6 +45,9 @@ class PruningConfig(Section):
     training: TrainingConfig = TrainingConfig()
     strategy: str = Field("auto", description=f"how the population is trained: {', '.join(STRATEGIES)}")
     chunk: Count | None = Field(None, description="candidates trained at once; by default what memory allows")
+    memory_limit: Annotated[
+        float, Field(gt=0, description="GiB of features, of all splits and pools, that memory holds; more stay on disk")
+    ] = 2.0
 
     @field_validator("encoding")
     @classmethod

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from moprune.data import SPLITS, Inputs, Split, Task, TensorInputs, limit, open_digits, open_tar, pool, stratified
 from moprune.errors import not_one_of
 from moprune.networks import FeatureExtractor, Preprocess, pretrained, pretrained_digits
-from moprune.networks.features import cached_features
+from moprune.networks.feature_cache import cached_features
 from moprune.seeding import derive
 
 SHARES = (0.25, 0.3, 0.15, 0.3)

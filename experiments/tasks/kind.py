@@ -11,6 +11,7 @@ from pymoo.core.algorithm import Algorithm
 from torch import Tensor, nn
 
 from experiments.config import ExperimentConfig
+from moprune.data import Task
 from moprune.networks.low_rank import Factors
 from moprune.problem import Genomes, SearchProblem
 from moprune.search import Run
@@ -71,7 +72,8 @@ class TaskKind(ABC):
     @property
     def items(self) -> str:
         """What a split is made of, in words."""
-        return "texts" if self.config.data.source in ("text", "docstrings") else "images"
+        others = {"text": "texts", "docstrings": "texts", "features": "feature vectors"}
+        return others.get(self.config.data.source, "images")
 
     @abstractmethod
     def problem(self, seed: int, working: Working = quietly) -> SearchProblem:
@@ -93,8 +95,12 @@ class TaskKind(ABC):
         """Returns the digests of what a problem is made of: ``data`` and ``network``."""
 
     @abstractmethod
+    def task(self, problem: SearchProblem) -> Task:
+        """Returns the data of a problem."""
+
     def images(self, problem: SearchProblem) -> dict[str, int]:
         """Returns how many images each split and pool has."""
+        return self.task(problem).sizes()
 
     @abstractmethod
     def algorithm(self, problem: SearchProblem) -> Algorithm:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 from pymoo.core.algorithm import Algorithm
+from torch import nn
 
 from analysis.consensus import consensus_run
 from analysis.fronts import LOSSES, SPLITS, choose
@@ -15,10 +16,12 @@ from experiments.build import build_network, build_task
 from experiments.config import ExperimentConfig
 from experiments.tasks.kind import Deliverable, TaskKind, Working, quietly
 from moprune.algorithms import WITH_OPERATORS, RandomSearch, make
+from moprune.data import StoredFeatures, Task
 from moprune.errors import UsageError
 from moprune.networks import FeatureExtractor, Preprocess
 from moprune.networks.assembly import with_head
 from moprune.networks.attacks import Attack
+from moprune.networks.given import GivenFeatures
 from moprune.networks.heads import HeadSpec, TrainedHead, initial_weights
 from moprune.networks.saved import describe, load_network
 from moprune.networks.slimming import slim
@@ -30,6 +33,8 @@ from problems.pruning.controls import Point, Setting, geometric_sizes, points
 from problems.pruning.encodings import Encoding
 from problems.pruning.rankings import Scores
 
+# Controls and rankings that look at all features at once.
+_NEED_MEMORY = ("mutual_information", "lasso", "group_lasso", "logistic_regression")
 _EXAMPLES = 8  # training images by which a network that was written is compared with the one that was scored
 
 
@@ -63,7 +68,7 @@ class Pruning(TaskKind):
         assert isinstance(preprocess, Preprocess)  # as of all networks of images
         return PruningProblem(
             task.published() if self.optimistic else task,
-            FeatureExtractor(network, features=config.network.features, preprocess=preprocess),
+            FeatureExtractor(network, features=_place(network, config.network.features), preprocess=preprocess),
             encoding=pruning.encoding,
             objectives=config.resolved_objectives(),
             reported=config.resolved_reported(),
@@ -81,17 +86,30 @@ class Pruning(TaskKind):
             device=config.device,
             strategy=pruning.strategy,
             chunk=pruning.chunk,
+            memory_limit=int(pruning.memory_limit * 2**30),
             on_features=lambda split, done, total: working(f"features of {split}", done, total, "images"),
         )
+
+    def check(self, problem: SearchProblem) -> None:
+        """Refuses what needs all features in memory where they stay on disk."""
+        search, matrix = self.config.search, _checked(problem).scorer.matrix("train")
+        if not isinstance(matrix, StoredFeatures):
+            return
+        for name in (*self.config.controls, search.ranking):
+            if name in _NEED_MEMORY:
+                raise UsageError(
+                    f"{name} needs all features in memory, and these stay on disk; leave it out of controls and "
+                    "search.ranking, or raise pruning.memory_limit"
+                )
 
     def digests(self, problem: SearchProblem) -> dict[str, str]:
         """Returns the digests of data and network."""
         problem = _checked(problem)
         return {"data": problem.task.digest(), "network": problem.extractor.digest()}
 
-    def images(self, problem: SearchProblem) -> dict[str, int]:
-        """Returns how many images each split and pool has."""
-        return _checked(problem).task.sizes()
+    def task(self, problem: SearchProblem) -> Task:
+        """Returns the data of a problem."""
+        return _checked(problem).task
 
     def algorithm(self, problem: SearchProblem) -> Algorithm:
         """Returns the algorithm; in the sound profile its operators know a ranking of the bits."""
@@ -182,6 +200,11 @@ class Pruning(TaskKind):
         return "" if alike else "Heads are trained for longer, or on more images, to be scored on test than on search."
 
 
+def _place(network: nn.Module, features: str | None) -> str | None:
+    """Returns the module that features are taken from: the one named, where there is a network at all."""
+    return "features" if isinstance(network, GivenFeatures) else features
+
+
 def control_points(name: str, problem: PruningProblem) -> pd.DataFrame:
     """Returns the points of a control, see :meth:`~experiments.tasks.TaskKind.control`."""
     sizes = geometric_sizes(problem.encoding.length)
@@ -210,7 +233,7 @@ def layer_names(encoding: Encoding) -> list[str]:
 
 def _seen(problem: PruningProblem) -> TrainingSet:
     """Returns the images by which controls choose units: those of train, as the search's own ranking does."""
-    return TrainingSet(problem.scorer.features("train"), problem.task.train.labels.to(problem.device))
+    return TrainingSet(problem.scorer.matrix("train"), problem.task.train.labels.to(problem.device))
 
 
 def _ids(name: str, points: Sequence[Point], seed: int) -> list[str]:

@@ -160,9 +160,9 @@ class Refinement(TaskKind):
         fingerprint = problem.fingerprint()
         return {"data": fingerprint["task"], "network": fingerprint["network"]}
 
-    def images(self, problem: SearchProblem) -> dict[str, int]:
-        """Returns how many items each split and pool has."""
-        return _checked(problem).task.sizes()
+    def task(self, problem: SearchProblem) -> Task:
+        """Returns the data of a problem."""
+        return _checked(problem).task
 
     def algorithm(self, problem: SearchProblem) -> Algorithm:
         """Returns the algorithm, which starts from the network, the members' average and the members.

@@ -102,9 +102,9 @@ class Selection(TaskKind):
         fingerprint = problem.fingerprint()
         return {"data": fingerprint["task"], "network": fingerprint["network"]}
 
-    def images(self, problem: SearchProblem) -> dict[str, int]:
-        """Returns how many items each split and pool has."""
-        return _checked(problem).task.sizes()
+    def task(self, problem: SearchProblem) -> Task:
+        """Returns the data of a problem."""
+        return _checked(problem).task
 
     def algorithm(self, problem: SearchProblem) -> Algorithm:
         """Returns the algorithm; in the sound profile it starts from tunings that people would try first."""

@@ -4,10 +4,12 @@
   :class:`Split` of :class:`Inputs` with labels) and OOD pools. ``Task.from_folder``,
   ``Task.from_tensors`` and ``Task.from_source`` make one.
 - :class:`Source` is a data set as found: :func:`open_folder`, :func:`open_tar`, :func:`open_torchvision`,
-  :func:`open_digits`, and of texts :func:`open_text` and :func:`open_docstrings`. :meth:`Source.without` holds
-  classes out; :func:`divide` draws the splits by a :class:`SplitPlan` each (:func:`default_plan` if none is given).
+  :func:`open_digits`, of texts :func:`open_text` and :func:`open_docstrings`, and :func:`open_features` of features
+  that somebody has extracted. :meth:`Source.without` holds classes out; :func:`divide` draws the splits by a
+  :class:`SplitPlan` each (:func:`default_plan` if none is given).
 - :class:`Inputs` are read one raw item at a time: :class:`ImageFiles`, :class:`TarImages`,
-  :class:`TensorInputs`, :class:`DatasetInputs`, :class:`GeneratedInputs`, :class:`JoinedInputs`; a text
+  :class:`TensorInputs`, :class:`DatasetInputs`, :class:`GeneratedInputs`, :class:`JoinedInputs`; feature vectors
+  (:class:`FeatureInputs`) stay in their file (:class:`StoredFeatures`); a text
   (:class:`TextInputs`, :func:`texts_of`) is a sequence of numbers of words, those of its :class:`Vocabulary`.
 - Corruptions: :data:`CORRUPTIONS` lists the types, :func:`corrupted` makes a split's images anew under one.
 - OOD pools: :data:`POOLS` lists them, :func:`pool` makes one in the form of a task's images, and
@@ -21,7 +23,8 @@ Everything is immutable, can be pickled, and is decided by the seeds given. Imag
 from moprune.data.corruption_types import CORRUPTIONS
 from moprune.data.corruptions import corrupted
 from moprune.data.docstrings import open_docstrings
-from moprune.data.duplicates import duplicates_across
+from moprune.data.duplicates import duplicates_across, repetition
+from moprune.data.features import FeatureInputs, open_features
 from moprune.data.inputs import (
     DatasetInputs,
     GeneratedInputs,
@@ -34,6 +37,7 @@ from moprune.data.inputs import (
     TensorInputs,
 )
 from moprune.data.ood import POOLS, digits_pool, jigsaw, noise, photographs, pool
+from moprune.data.rows import StoredFeatures
 from moprune.data.sources import (
     SPLITS,
     Source,
@@ -57,6 +61,7 @@ __all__ = [
     "SPLITS",
     "TORCHVISION",
     "DatasetInputs",
+    "FeatureInputs",
     "GeneratedInputs",
     "ImageFiles",
     "Inputs",
@@ -66,6 +71,7 @@ __all__ = [
     "Source",
     "Split",
     "SplitPlan",
+    "StoredFeatures",
     "TarImages",
     "Task",
     "TensorInputs",
@@ -81,6 +87,7 @@ __all__ = [
     "noise",
     "open_digits",
     "open_docstrings",
+    "open_features",
     "open_folder",
     "open_images",
     "open_tar",
@@ -88,6 +95,7 @@ __all__ = [
     "open_torchvision",
     "photographs",
     "pool",
+    "repetition",
     "stratified",
     "texts_of",
 ]

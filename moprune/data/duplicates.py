@@ -25,3 +25,20 @@ def duplicates_across(task: Task) -> list[tuple[str, int, str, int]]:
             if match is not None:
                 found.append((name, index, "test", match))
     return found
+
+
+def repetition(task: Task) -> str | None:
+    """Returns in a sentence how many items of test are also in other splits; None where none is, as it should be."""
+    parts = {name: task.split(name).inputs for name in ("train", "search", "select", "test")}
+    digests = {name: [inputs.item_digest(i) for i in range(len(inputs))] for name, inputs in parts.items()}
+    tested = digests.pop("test")
+    where = {name: len(set(tested).intersection(known)) for name, known in digests.items()}
+    seen = {digest for known in digests.values() for digest in known}
+    count = sum(digest in seen for digest in tested)
+    if not count:
+        return None
+    return (
+        f"{count} of the {len(tested)} items of test were seen before it, in "
+        f"{', '.join(name for name, repeated in where.items() if repeated)}: what is measured on test flatters; take "
+        "them out of one side and run again"
+    )

@@ -332,6 +332,8 @@ def _decode(data: bytes, mode: Mode, where: str) -> Image.Image:
         raise _unreadable(where, limit_text) from error
     except UnidentifiedImageError as error:
         raise _unreadable(where, "not an image" if data else "the file is empty") from error
+    except MemoryError:  # of this machine, since the number of pixels was let pass
+        raise
     # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error and more.
     except Exception as error:
         text = " ".join(str(error).split()) or type(error).__name__

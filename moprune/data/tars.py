@@ -1,6 +1,9 @@
 """Where the members of an uncompressed tar lie, so that they can be read in place."""
 
+import io
+import os
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -23,7 +26,7 @@ class TarIndex:
 
 
 def index_tar(path: Path) -> TarIndex:
-    """Reads the headers of an uncompressed tar.
+    """Reads the headers of an uncompressed tar; memory is taken for the names alone, whatever sizes it declares.
 
     Raises:
         UsageError: no such file; not a tar; compressed; damaged or truncated; a member whose name leads out
@@ -32,14 +35,14 @@ def index_tar(path: Path) -> TarIndex:
     members: dict[str, Span] = {}
     folders: list[str] = []
     try:
-        with path.open("rb") as file:
+        with _Bounded(path) as file:
             start = file.read(8)
             for magic, kind in _COMPRESSED.items():
                 if start.startswith(magic):
                     raise UsageError(f"tar {path} is compressed ({kind}); decompress it or extract it first")
             file.seek(0)
             with tarfile.open(fileobj=file, mode="r:") as archive:
-                for member in archive:
+                for member in _members(archive, path.stat().st_size):
                     name = _plain(member.name, path)
                     if member.isdir():
                         folders.extend([name] if name else [])  # "./" itself is none
@@ -56,9 +59,30 @@ def index_tar(path: Path) -> TarIndex:
                     raise tarfile.ReadError(f"no end mark at byte {archive.offset}")
     except OSError as error:
         raise UsageError(f"cannot read tar {path}: {error.strerror or error}; check the path") from error
-    except tarfile.TarError as error:
+    except UsageError:
+        raise
+    except (tarfile.TarError, ValueError, ArithmeticError, LookupError) as error:  # headers hold text as numbers
         raise UsageError(f"tar {path} is not a tar or damaged ({error}); fetch or write it again") from error
     return TarIndex(members, tuple(folders))
+
+
+class _Bounded(io.FileIO):
+    """A file of which no more is read at once than there is: a read takes its memory before it looks."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        whole = os.fstat(self.fileno()).st_size
+        return super().read(whole if size is None else min(size, whole)) or b""
+
+
+def _members(archive: tarfile.TarFile, whole: int) -> Iterator[tarfile.TarInfo]:
+    """Yields the members without keeping them, each behind the one before and within the file's ``whole`` bytes."""
+    end = 0
+    while (member := archive.next()) is not None:
+        archive.members.clear()  # type: ignore[attr-defined] # typeshed leaves it out
+        if member.offset < end or member.size < 0 or archive.offset > whole:  # a negative size would lead back
+            raise tarfile.ReadError(f"member {member.name!r} cannot have {member.size} bytes")
+        end = archive.offset
+        yield member
 
 
 def _plain(name: str, path: Path) -> str:

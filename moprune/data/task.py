@@ -12,6 +12,7 @@ from torch import Tensor
 
 from moprune.data.corruption_types import Table
 from moprune.data.corruptions import corrupted_splits
+from moprune.data.features import is_feature_folder, open_feature_pool
 from moprune.data.inputs import Inputs, JoinedInputs, Mode, TensorInputs
 from moprune.data.ood import POOLS, pool
 from moprune.data.sources import (
@@ -376,7 +377,7 @@ def _build(pools: dict[str, dict[str, Inputs]], split: str, name: str, splits: M
     if name in POOLS:
         whole = pool(name, count, splits["train"].inputs, derive(seed, "OOD pool", name))
     else:
-        found = open_images(name)
+        found = open_feature_pool(name) if is_feature_folder(Path(name)) else open_images(name)
         drawn = limit(torch.zeros(len(found), dtype=torch.int64), min(count, len(found)), seed)
         whole = found.subset(drawn)
     _place(pools, split, name, whole, seed)

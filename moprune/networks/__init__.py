@@ -30,7 +30,8 @@ from moprune.networks.cifar_resnet import cifar_resnet
 from moprune.networks.costs import SlimmedCosts, flops, latency, parameters
 from moprune.networks.delta import apply_delta, save_delta
 from moprune.networks.digits import DigitsNet, digit_images, pretrained_digits
-from moprune.networks.features import FeatureExtractor, cached_features, head_of
+from moprune.networks.feature_cache import cached_features
+from moprune.networks.features import FeatureExtractor, head_of
 from moprune.networks.loading import build, pretrained, published
 from moprune.networks.low_rank import Factors, factor_shapes, merged
 from moprune.networks.lstm import LSTMClassifier, Tokens

@@ -4,9 +4,8 @@ import hashlib
 import inspect
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,15 +13,11 @@ from torch import Tensor, nn
 
 from moprune.data.inputs import Inputs
 from moprune.errors import MopruneError, UsageError
-from moprune.files import cache_folder
 from moprune.networks.modes import device_of, evaluating, placed
 from moprune.networks.preprocess import Preprocess
-from moprune.networks.store import digest_of, keep, kept
+from moprune.networks.store import digest_of
 
 Progress = Callable[[int, int], None]
-
-# Part of the name of every kept file; a change in what is computed or how it is written needs another number.
-_FORMAT = 1
 
 
 def head_of(network: nn.Module) -> str:
@@ -156,12 +151,22 @@ class FeatureExtractor:
             UsageError: there are no images, they differ in size, or features are not finite.
             MopruneError: not even one image fits in the device's memory.
         """
+        return together(self.blocks(inputs, device=device, batch_size=batch_size, progress=progress), len(inputs))
+
+    def blocks(
+        self,
+        inputs: Inputs,
+        *,
+        device: torch.device | str,
+        batch_size: int = 64,
+        progress: Progress | None = None,
+    ) -> Iterator[Tensor]:
+        """Yields what `extract` returns, ``(m, D)`` at a time and in order, so that all of it need not be in memory."""
         total = len(inputs)
         if total == 0:
             raise UsageError("features: there are no images; check the data set")
         if batch_size < 1:
             raise UsageError(f"features: batch_size is {batch_size}; give at least 1")
-        result: Tensor | None = None
         done = 0
         limit = batch_size
         with placed(self.network, torch.device(device)):
@@ -172,14 +177,10 @@ class FeatureExtractor:
                     index = done + int(finite.logical_not().nonzero()[0])
                     advice = "check that image, the preprocessing (mean, std) and the network's weights"
                     raise UsageError(f"features of image {index} are not finite; {advice}")
-                if result is None:
-                    result = torch.empty(total, values.shape[1])
-                result[done : done + len(values)] = values
+                yield values
                 done += len(values)
                 if progress is not None:
                     progress(done, total)
-        assert result is not None
-        return result
 
     def _batches(self, inputs: Inputs, batch_size: int) -> Iterator[Tensor]:
         """Yields preprocessed batches in order, with the next two under way in other threads."""
@@ -212,43 +213,17 @@ class FeatureExtractor:
             torch.cuda.empty_cache()
 
 
-def cached_features(
-    extractor: FeatureExtractor,
-    inputs: Inputs,
-    *,
-    device: torch.device | str,
-    folder: Path | None = None,
-    batch_size: int = 64,
-    progress: Progress | None = None,
-) -> Tensor:
-    """Returns ``extractor.extract(inputs)``, from disk if it was computed before.
-
-    The file is named by the digests of extractor and images, so that a change in either is another file. A
-    damaged file is replaced; a folder that cannot be written is a warning.
-
-    Args:
-        extractor: the frozen network.
-        inputs: n >= 1 images.
-        device: where the network runs, if it has to.
-        folder: where the files lie; None for ``features`` in the user's cache folder.
-        batch_size: as for `FeatureExtractor.extract`.
-        progress: as for `FeatureExtractor.extract`; not called where the features come from disk.
-
-    Returns:
-        float32 (n, D) on the CPU.
-
-    Raises:
-        UsageError: as `FeatureExtractor.extract`.
-    """
-    folder = cache_folder() / "features" if folder is None else folder
-    key = f"{_FORMAT}\x1f{extractor.digest()}\x1f{inputs.digest()}"
-    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.safetensors"
-    found = (kept(path) or {}).get("features")
-    if found is not None and found.ndim == 2 and len(found) == len(inputs):
-        return found
-    features = extractor.extract(inputs, device=device, batch_size=batch_size, progress=progress)
-    keep(path, {"features": features})
-    return features
+def together(blocks: Iterable[Tensor], total: int) -> Tensor:
+    """Returns blocks of rows as one tensor, each put in its place as it comes."""
+    result: Tensor | None = None
+    done = 0
+    for values in blocks:
+        if result is None:
+            result = torch.empty(total, values.shape[1])
+        result[done : done + len(values)] = values
+        done += len(values)
+    assert result is not None
+    return result
 
 
 class _ReachedError(Exception):

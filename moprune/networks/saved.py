@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+import math
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -21,6 +24,8 @@ from moprune.networks.weights import fill, read_weights
 from moprune.seeding import torch_generator
 
 _FORMAT = 2
+_MOST_VALUES = 1 << 24
+"""Of an example image: 2,364 pixels a side in colour. A description could ask for any number."""
 
 
 def describe(
@@ -93,25 +98,53 @@ def load_network(path: Path, backbone: nn.Module) -> nn.Module:
         UsageError: the files are missing or damaged, or the backbone is another.
     """
     described = path.with_suffix(".json")
-    try:
+    with described_by(described, "saved network"):
         description = json.loads(described.read_text(encoding="utf-8"))
         if description["format"] != _FORMAT:
-            raise UsageError(f"{described}: written by another version of moprune; use that")
+            raise UsageError("written by another version of moprune; use that")
         shape = description["head"]
         spec = HeadSpec(**{**shape, "hidden": tuple(shape["hidden"])})
+        weights = read_weights(path)
+        check_size(spec, description["widths"], weights)
         head = _skeleton(spec, description["kept"], description["widths"])
         preprocess = Preprocess(**description["preprocess"])
-        features = description["features"]
+        whole = with_head(FeatureExtractor(backbone, features=description["features"], preprocess=preprocess), head)
         size = description["input"]["shape"][1:]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{described} describes no saved network ({error}); export it again") from error
-    whole = with_head(FeatureExtractor(backbone, features=features, preprocess=preprocess), head)
-    # What can be cut is a matter of structure: any weights and images lead to the network that was saved.
-    network = slim(whole, torch.rand(2, *size, generator=torch_generator(0, "example")))
-    fill(network, read_weights(path), str(path))
+        if math.prod(size) > _MOST_VALUES:
+            raise UsageError(f"images of {size} values are more than {_MOST_VALUES:,}; give smaller ones")
+        # What can be cut is a matter of structure: any weights and images lead to the network that was saved.
+        network = slim(whole, torch.rand(2, *size, generator=torch_generator(0, "example")))
+    fill(network, weights, str(path))
     return network
+
+
+@contextmanager
+def described_by(path: Path, what: str) -> Iterator[None]:
+    """Makes of every failure to follow the description of ``what`` an error that names its file.
+
+    Raises:
+        UsageError: the block raised anything but what says that memory ran out.
+    """
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except Exception as error:  # what it says reaches torch and the backbone, which fail in many ways
+        said = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UsageError(f"{path} describes no {what} ({said}); export it again") from error
+
+
+def check_size(spec: HeadSpec, widths: Sequence[int], weights: Mapping[str, Tensor]) -> None:
+    """Refuses a head with more weights than its file holds, before memory is taken for it.
+
+    Raises:
+        UsageError: it has more, or a layer of less than no units.
+    """
+    held = sum(value.numel() for value in weights.values())
+    if min(widths, default=0) < 0 or spec.parameters(widths) > held:
+        raise UsageError(f"a head of widths {reprlib.repr(widths)} is not what the weights file, with {held:,}, holds")
 
 
 def _skeleton(spec: HeadSpec, kept: Sequence[int], widths: Sequence[int]) -> nn.Module:

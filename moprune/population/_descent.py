@@ -1,39 +1,77 @@
 """What the strategies of training heads share: when to stop, and how stacked weights move."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from moprune.networks.heads import TrainedHead
 from moprune.population.training import Training
 
 T = TypeVar("T")
+
+
+class Learner(Protocol):
+    """One head, or several in lock-step, taught a batch at a time by somebody who reads the batches for many."""
+
+    def step(self, x: Tensor, targets: Tensor) -> Tensor:
+        """Takes one step on a batch ``(b, D)`` with targets ``(b, C)``; returns the summed loss before it."""
+        ...
+
+    def ends(self, loss: Tensor) -> bool:
+        """Returns whether nothing is left to train after an epoch of this mean loss."""
+        ...
+
+    def heads(self) -> list[TrainedHead]:
+        """Returns the trained heads."""
+        ...
+
+
+class Watch(Generic[T]):
+    """Looks at the loss of each epoch: says when training ends early, and remembers the weights to keep.
+
+    Args:
+        training: says when to stop, and whether the weights of the least loss are kept.
+        weights: returns a copy of the weights as they are.
+    """
+
+    def __init__(self, training: Training, weights: Callable[[], T]) -> None:
+        self.training, self.epochs = training, 0
+        self._weights, self._least, self._waited = weights, float("inf"), 0
+        self._best: T | None = None
+
+    def ends(self, loss: Tensor) -> bool:
+        """Returns whether an epoch was the last, by its mean training loss, 0-d, looked at only if needed."""
+        self.epochs += 1
+        if not self.training.watches_loss:
+            return False
+        mean = float(loss)
+        if mean < self._least - self.training.min_delta:
+            self._least, self._waited = mean, 0
+            self._best = self._weights() if self.training.restore_best else None
+            return False
+        self._waited += 1
+        return self.training.patience is not None and self._waited >= self.training.patience
+
+    def kept(self) -> T:
+        """Returns the weights to keep."""
+        return self._weights() if self._best is None else self._best
 
 
 def trained(training: Training, epoch_loss: Callable[[int], Tensor], weights: Callable[[], T]) -> tuple[T, int]:
     """Trains until the epochs or the patience are used up; returns the weights to keep and the epochs trained.
 
     Args:
-        training: says when to stop, and whether the weights of the least loss are kept.
-        epoch_loss: trains for an epoch (1, 2, ...); returns its mean training loss, 0-d, looked at only if needed.
-        weights: returns a copy of the weights as they are.
+        training: see :class:`Watch`.
+        epoch_loss: trains for an epoch (1, 2, ...); returns its mean training loss, 0-d.
+        weights: see :class:`Watch`.
     """
-    least, waited, epoch = float("inf"), 0, 0
-    best: T | None = None
+    watch = Watch(training, weights)
     for epoch in range(1, training.epochs + 1):
-        loss = epoch_loss(epoch)
-        if not training.watches_loss:
-            continue
-        mean = float(loss)
-        if mean < least - training.min_delta:
-            least, waited = mean, 0
-            best = weights() if training.restore_best else None
-        else:
-            waited += 1
-            if training.patience is not None and waited >= training.patience:
-                break
-    return (weights() if best is None else best), epoch
+        if watch.ends(epoch_loss(epoch)):
+            break
+    return watch.kept(), watch.epochs
 
 
 def move(

@@ -15,7 +15,7 @@ from moprune.networks.heads import (
     activation_gradient,
     connections,
 )
-from moprune.population._descent import trained
+from moprune.population._descent import Learner, Watch, trained
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -58,6 +58,27 @@ def _fit_one(
 
     weights, epochs = trained(training, epoch_loss, head.weights)
     return TrainedHead.of(spec, masks, weights, epochs)
+
+
+def learners(spec: HeadSpec, masks: Sequence[Masks], start: HeadWeights, training: Training) -> list[Learner]:
+    """Returns what trains the heads of some candidates as :func:`fit` does, on batches that somebody else reads."""
+    return [_Learner(spec, candidate, start, training) for candidate in masks]
+
+
+class _Learner:
+    """One compact head that is given batches at full width."""
+
+    def __init__(self, spec: HeadSpec, masks: Masks, start: HeadWeights, training: Training) -> None:
+        self._spec, self._masks, self._kept = spec, masks, masks[0].nonzero()[:, 0]
+        self._descent = _Descent(start.compact(masks), masks, spec.activation, training)
+        self._watch = Watch(training, self._descent.weights)
+        self.ends = self._watch.ends
+
+    def step(self, x: Tensor, targets: Tensor) -> Tensor:
+        return self._descent.step(x.index_select(1, self._kept), targets.T.contiguous())
+
+    def heads(self) -> list[TrainedHead]:
+        return [TrainedHead.of(self._spec, self._masks, self._watch.kept(), self._watch.epochs)]
 
 
 class _Descent:

@@ -21,7 +21,7 @@ from moprune.networks.heads import (
     activation_gradient,
     connections,
 )
-from moprune.population._descent import move
+from moprune.population._descent import Learner, move
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -39,17 +39,39 @@ def fit(
 ) -> list[TrainedHead]:
     """Trains the heads of some candidates; see :func:`moprune.population.heads.fit_heads`."""
     targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype)
-    stack = _Stack(masks, start, spec.activation, training)
+    learner = _Learner(spec, masks, start, training)
     for epoch in range(1, training.epochs + 1):
         give_up_if(stop)
-        losses = torch.zeros(len(stack.alive), device=features.device)
+        losses = torch.zeros((), device=features.device)
         for batch in training.batches(len(features), epoch, seed, features.device):
-            losses += stack.step(features.index_select(0, batch), targets.index_select(0, batch))
-        if training.watches_loss and not stack.continues(losses / len(features), epoch):
+            losses = losses + learner.step(features.index_select(0, batch), targets.index_select(0, batch))
+        if learner.ends(losses / len(features)):
             break
-    stack.retire(torch.ones(len(stack.alive), dtype=torch.bool, device=features.device), training.epochs)
-    results = zip(masks, stack.finished(), strict=True)
-    return [TrainedHead.of(spec, each, weights.compact(each), epochs) for each, (weights, epochs) in results]
+    return learner.heads()
+
+
+def learners(spec: HeadSpec, masks: Sequence[Masks], start: HeadWeights, training: Training) -> list[Learner]:
+    """Returns what trains the heads of some candidates as :func:`fit` does, on batches that somebody else reads."""
+    return [_Learner(spec, masks, start, training)]
+
+
+class _Learner:
+    """Some candidates, one stack."""
+
+    def __init__(self, spec: HeadSpec, masks: Sequence[Masks], start: HeadWeights, training: Training) -> None:
+        self._spec, self._masks, self._training, self._epochs = spec, masks, training, 0
+        self._stack = _Stack(masks, start, spec.activation, training)
+        self.step = self._stack.step
+
+    def ends(self, loss: Tensor) -> bool:
+        self._epochs += 1
+        return self._training.watches_loss and not self._stack.continues(loss, self._epochs)
+
+    def heads(self) -> list[TrainedHead]:
+        stack = self._stack
+        stack.retire(torch.ones(len(stack.alive), dtype=torch.bool, device=stack.device), self._epochs)
+        results = zip(self._masks, stack.finished(), strict=True)
+        return [TrainedHead.of(self._spec, each, weights.compact(each), epochs) for each, (weights, epochs) in results]
 
 
 class _Stack:
@@ -68,9 +90,9 @@ class _Stack:
         self._biases = [None if b is None else b.expand(count, 1, -1).clone() for b in start.biases]
         self._velocities = [torch.zeros_like(m) for m in self._matrices]
         self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
-        device = start.matrices[0].device
-        self._least = torch.full((count,), float("inf"), device=device)
-        self._waited = torch.zeros(count, dtype=torch.int64, device=device)
+        self.device = start.matrices[0].device
+        self._least = torch.full((count,), float("inf"), device=self.device)
+        self._waited = torch.zeros(count, dtype=torch.int64, device=self.device)
         self._best: list[HeadWeights | None] = [None] * count
         self._results: list[tuple[HeadWeights, int] | None] = [None] * count
 

@@ -25,7 +25,7 @@ from moprune.networks.heads import (
     activate,
     activation_gradient,
 )
-from moprune.population._descent import move, trained
+from moprune.population._descent import Learner, Watch, move, trained
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -118,6 +118,36 @@ def fit(
         )
         trained += [(each, epochs) for each in weights]
     return [_head(spec, *each) for each in zip(masks, dealt, trained, strict=True)]
+
+
+def learners(
+    spec: HeadSpec,
+    masks: Sequence[Masks],
+    start: HeadWeights,
+    training: Training,
+    *,
+    committee: Committee,
+    together: bool,
+) -> list[Learner]:
+    """Returns what trains the committees of some candidates as :func:`fit` does, on batches somebody else reads."""
+    groups = [masks] if together and not training.watches_loss else [[each] for each in masks]
+    return [_Learner(spec, group, [committee.deal(each) for each in group], start, training) for group in groups]
+
+
+class _Learner:
+    """Some committees, in lock-step."""
+
+    def __init__(
+        self, spec: HeadSpec, masks: Sequence[Masks], dealt: list[Dealt], start: HeadWeights, training: Training
+    ) -> None:
+        self._spec, self._masks, self._dealt = spec, masks, dealt
+        blocks = _Blocks(dealt, start, spec.activation, training)
+        self._watch = Watch(training, lambda: blocks.weights(start))
+        self.step, self.ends = blocks.step, self._watch.ends
+
+    def heads(self) -> list[TrainedHead]:
+        trained = [(weights, self._watch.epochs) for weights in self._watch.kept()]
+        return [_head(self._spec, *each) for each in zip(self._masks, self._dealt, trained, strict=True)]
 
 
 def _head(spec: HeadSpec, masks: Masks, dealt: Dealt, trained: tuple[HeadWeights, int]) -> TrainedHead:

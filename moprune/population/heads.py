@@ -23,11 +23,15 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from moprune.data.rows import StoredFeatures
 from moprune.errors import MopruneError, UsageError, not_one_of
 from moprune.networks.heads import Connections, HeadSpec, HeadWeights, Masks, TrainedHead, placed_on
 from moprune.population import _loop, _stacked
+from moprune.population._descent import Learner
 from moprune.population.committee import Committee
 from moprune.population.committee import fit as fit_committees
+from moprune.population.committee import learners as committee_learners
+from moprune.population.streaming import Stream, teach
 from moprune.population.training import Training
 from moprune.population.workers import in_parallel
 
@@ -41,14 +45,49 @@ STRATEGIES = ("auto", "loop", "stacked")
 _TINY_HEAD = 50_000
 # Heads stacked at once on a CPU: enough to spread the dispatch, few enough to stay in a core's cache.
 _CPU_STACK = 16
+# Heads that share a pass over features on disk: bytes of their weights, momentum, gradient and best weights, at most.
+_HEADS_BYTES = 2**30
 
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """Features ``(n, D)`` float32 and labels ``(n,)`` int64 on the device where heads are trained."""
+    """Features and labels of some images.
 
-    features: Tensor
+    Attributes:
+        matrix: features ``(n, D)`` float32, on the device where heads are trained, or on disk if they do not fit there.
+        labels: ``(n,)`` int64 on the device where heads are trained.
+    """
+
+    matrix: Tensor | StoredFeatures
     labels: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        """Where heads are trained."""
+        return self.labels.device
+
+    @property
+    def features(self) -> Tensor:
+        """All features, for what needs them in memory.
+
+        Raises:
+            UsageError: they are on disk.
+        """
+        return in_memory(self.matrix)
+
+
+def in_memory(matrix: Tensor | StoredFeatures) -> Tensor:
+    """Returns features that are in memory.
+
+    Raises:
+        UsageError: they are on disk.
+    """
+    if isinstance(matrix, StoredFeatures):
+        raise UsageError(
+            f"this needs all features in memory, and these {matrix.nbytes / 2**30:.3g} GiB stay on disk; leave it out, "
+            "or raise pruning.memory_limit"
+        )
+    return matrix
 
 
 def fit_heads(
@@ -89,7 +128,7 @@ def fit_heads(
         raise not_one_of("strategy", strategy, STRATEGIES)
     if chunk is not None and chunk < 1:
         raise UsageError(f"chunk must be >= 1, not {chunk}")
-    device = data.features.device
+    device = data.device
     start = start.to(device)
     chosen = choose_strategy(spec, device, committee) if strategy == "auto" else strategy
     fit: Callable[..., list[TrainedHead]] = _loop.fit if chosen == "loop" else _stacked.fit
@@ -104,14 +143,52 @@ def fit_heads(
         return [then(head) for head in fit(spec, placed, data.features, data.labels, start, training, seed, stop)]
 
     candidates = range(len(masks))
-    if device.type == "cpu":
-        size = 1 if chosen == "loop" else chunk or _CPU_STACK
+    size = stack_size(spec, device, strategy, chunk, committee)
+    if isinstance(data.matrix, StoredFeatures) and (training.epochs > 0 or committee is not None):
+        make: Callable[..., list[Learner]] = _loop.learners if chosen == "loop" else _stacked.learners
+        if committee is not None:
+            make = partial(committee_learners, committee=committee, together=chosen == "stacked")
+        stream = Stream(data.matrix, data.labels, spec.classes)
+        work = partial(_streamed, spec, masks, stream, start, training, then, seed, make, size)
+        size = None if size is None else size * max(1, _HEADS_BYTES // (16 * spec.parameters() * size))
+        yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
+    elif device.type == "cpu" and size is not None:
         # Stacks of tiny heads are so short an operation that threads would only wait for the interpreter.
         workers = torch.get_num_threads() if chosen == "loop" else 1
         for results in in_parallel(work, [candidates[i : i + size] for i in candidates[::size]], workers):
             yield from results
     else:
-        yield from _one_by_one(work, candidates, chunk or chunk_size(spec, training, device), spec, device)
+        yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
+
+
+@torch.inference_mode()
+def _streamed(
+    spec: HeadSpec,
+    masks: Sequence[Masks],
+    stream: Stream,
+    start: HeadWeights,
+    training: Training,
+    then: Callable[[TrainedHead], R],
+    seed: int,
+    make: Callable[..., list[Learner]],
+    size: int | None,
+    part: Sequence[int],
+    _stop: Event,
+) -> list[R]:
+    """Trains the heads of some candidates together, on features on disk; ``size`` neighbours share a stack."""
+    device = stream.labels.device
+    placed = [placed_on(_checked(spec, masks[i]), device) for i in part]
+    size = size or len(placed)
+    stacks = [placed[i : i + size] for i in range(0, len(placed), size)]
+    learners = [learner for stack in stacks for learner in make(spec, stack, start, training)]
+    workers = torch.get_num_threads() if device.type == "cpu" and size == 1 else 1
+    teach(learners, stream, training, seed, workers)
+
+    @torch.inference_mode()
+    def scored(head: TrainedHead, _stop: Event) -> R:
+        return then(head)
+
+    return list(in_parallel(scored, (head for learner in learners for head in learner.heads()), workers))
 
 
 def _one_by_one(
@@ -146,6 +223,16 @@ def choose_strategy(spec: HeadSpec, device: torch.device, committee: Committee |
     Committees are never stacked on a CPU: their products would be rounded by who else is in the stack.
     """
     return "loop" if device.type == "cpu" and (committee or spec.parameters() > _TINY_HEAD) else "stacked"
+
+
+def stack_size(
+    spec: HeadSpec, device: torch.device, strategy: str, chunk: int | None, committee: Committee | None = None
+) -> int | None:
+    """Returns how many neighbouring candidates :func:`fit_heads` trains at once; None for as many as memory allows."""
+    if device.type != "cpu":
+        return chunk
+    chosen = choose_strategy(spec, device, committee) if strategy == "auto" else strategy
+    return 1 if chosen == "loop" else chunk or _CPU_STACK
 
 
 def chunk_size(spec: HeadSpec, training: Training, device: torch.device) -> int:

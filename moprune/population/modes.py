@@ -86,7 +86,7 @@ def shared_weights(
     Raises:
         MopruneError: training diverged.
     """
-    device = data.features.device
+    device = data.device
     placed = start.to(device)
     weights = HeadWeights(  # clones, since weights from training are inference tensors, which autograd refuses
         tuple(m.clone().requires_grad_() for m in placed.matrices),
@@ -94,8 +94,8 @@ def shared_weights(
     )
     descent, generator = _Descent(weights, training), torch_generator(seed, "masks of shared weights")
     for epoch in range(1, training.epochs + 1):
-        for batch in training.batches(len(data.features), epoch, seed, device):
-            x, labels = data.features.index_select(0, batch), data.labels.index_select(0, batch)
+        for batch in training.batches(len(data.labels), epoch, seed, device):
+            x, labels = data.matrix.index_select(0, batch), data.labels.index_select(0, batch)
             both = (spec.all_on(), draw(generator))
             logits = torch.cat([masked_logits(spec, weights, placed_on(masks, device), x) for masks in both])
             descent.step(torch.nn.functional.cross_entropy(logits, labels.repeat(2)))

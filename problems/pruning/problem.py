@@ -22,13 +22,14 @@ from moprune.networks.preprocess import Preprocess
 from moprune.networks.slimming import slim
 from moprune.objectives import Objective, Outcome, resolve
 from moprune.population import MODES, Committee, Training, TrainingSet, fit_heads
+from moprune.population.heads import stack_size
 from moprune.population.modes import abridged, dense_weights, shared_weights
 from moprune.problem import Genomes, Outcomes, SearchProblem
 from problems.pruning.controls import Recipe, active_fraction
 from problems.pruning.encodings import Encoding
 from problems.pruning.protocol import Lesson, Protocol, Rows
 from problems.pruning.rankings import Scores, anova, ranking
-from problems.pruning.scoring import Scorer
+from problems.pruning.scoring import MEMORY_LIMIT, Scorer
 
 R = TypeVar("R")
 
@@ -70,6 +71,8 @@ class PruningProblem(SearchProblem):
         features: the module whose output is taken as features; by default the input of the network's classifier.
         preprocess: how images become the network's input.
         cache: folder for features; by default the user's cache folder.
+        memory_limit: bytes that the features of all splits and pools may take in memory; where they take more, they
+            stay on disk and are read in blocks, with the same results.
         on_features: called with (split, images done, images in all) while features are computed.
 
     Raises:
@@ -101,6 +104,7 @@ class PruningProblem(SearchProblem):
         features: str | None = None,
         preprocess: Preprocess | None = None,
         cache: Path | None = None,
+        memory_limit: int = MEMORY_LIMIT,
         on_features: Callable[[str, int, int], None] | None = None,
     ) -> None:
         if mode not in MODES:
@@ -121,9 +125,10 @@ class PruningProblem(SearchProblem):
         measures = resolve([*objectives, *reported])
         needs = frozenset().union(*(each.needs for each in measures))
         self.scorer = Scorer(
-            task, network, needs, device=self.device, cache=cache, on_features=on_features, attack=attack
-        )
-        width = self.scorer.features("train").shape[1]
+            task, network, needs, device=self.device, cache=cache, on_features=on_features, attack=attack,
+            memory_limit=memory_limit,
+        )  # fmt: skip
+        width = self.scorer.matrix("train").shape[1]
         self.spec = HeadSpec(width, tuple(hidden), len(task.classes), activation, hidden_bias)
         self.encoding = Encoding.of(encoding, self.spec)
         self._committee = self._divided()
@@ -147,13 +152,29 @@ class PruningProblem(SearchProblem):
             raise UsageError(
                 f"mode {self.mode!r} starts from a plain head's weights; use members 1, or mode full or short"
             )
-        train = TrainingSet(self.scorer.features("train"), self.task.train.labels)
+        train = TrainingSet(self.scorer.matrix("train"), self.task.train.labels)
         return Committee(self.members, self.readers, torch.from_numpy(anova(train)))
 
     @property
     def context(self) -> str:
         """What an objective value depends on besides genome and fingerprint: the run seed."""
         return f"seed={self.seed}"
+
+    @property
+    def lockstep(self) -> int:
+        """How many heads are trained in common products, which begin anew with each slab."""
+        stack = stack_size(self.spec, self.device, self.strategy, self.chunk, self._committee)
+        return stack if stack is not None and _SLAB % stack == 0 else _SLAB
+
+    def prepare(self) -> None:
+        """Computes the features that a search reads and the weights it starts from."""
+        for lesson, mode, scored in self._lessons(["search"]):
+            for part in lesson.train:
+                self.scorer.matrix(part)
+            for split, rows in scored.items():
+                self.scorer.prepare(split, rows)
+            for repeat in range(self.repeats):
+                self._start(lesson, mode, repeat)
 
     def outcomes(self, X: Genomes, splits: Sequence[str]) -> Iterator[Outcomes]:
         """Yields each candidate's outcomes; one a lesson (fold), repeat and split."""
@@ -191,9 +212,8 @@ class PruningProblem(SearchProblem):
         return list(plan.values())
 
     def _training_set(self, lesson: Lesson) -> TrainingSet:
-        features = [self.scorer.features(part)[rows.to(self.device)] for part, rows in lesson.train.items()]
         labels = [self.task.split(part).labels[rows] for part, rows in lesson.train.items()]
-        return TrainingSet(torch.cat(features), torch.cat(labels).to(self.device))
+        return TrainingSet(self.scorer.gathered(lesson.train), torch.cat(labels).to(self.device))
 
     def _outcomes(self, head: TrainedHead, data: TrainingSet, scored: Mapping[str, Rows | None]) -> dict[str, Outcome]:
         """Returns the outcome of one trained head on each split."""

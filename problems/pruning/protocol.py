@@ -70,7 +70,10 @@ class Protocol:
         if split not in _USED:
             raise not_one_of("split to score on", split, _USED)
         if self.folds > len(task.search):
-            raise UsageError(f"{self.folds} folds need as many images; split search has {len(task.search)}")
+            raise UsageError(
+                f"{self.folds} folds need as many images; split search has {len(task.search)}: give it more, or take "
+                "fewer folds"
+            )
         if self.refit and task.optimistic:
             raise UsageError(
                 "where the test is searched, refit would train heads on what they are scored on; turn it off"

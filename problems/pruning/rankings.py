@@ -1,7 +1,6 @@
 """Rankings: what a look at the training set, or at a trained dense head, says of each bit of a genome."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from moprune.data import StoredFeatures
 from moprune.errors import UsageError, not_one_of
 from moprune.networks.heads import HeadSpec, Masks, TrainedHead, initial_weights
 from moprune.population import Training, TrainingSet, fit_heads
@@ -16,6 +16,8 @@ from moprune.seeding import derive
 from problems.pruning.encodings import Encoding
 
 Scores = NDArray[np.float64]
+
+_ROWS = 4096  # of features in memory that are taken in double precision at once
 
 RANKINGS: Mapping[str, str] = MappingProxyType(
     {
@@ -56,16 +58,39 @@ def ranking(name: str, encoding: Encoding, data: TrainingSet, training: Training
 def anova(data: TrainingSet) -> Scores:
     """Returns each feature's F statistic, ``(D,)``, >= 0; -1 for features that are constant or have none.
 
-    A feature constant within each class and not over all has an infinite one, given as the largest finite number.
+    A feature constant within each class and not over all has an infinite one, given as the largest finite number. Sums
+    are taken row after row, in double precision, so that features on disk are read once.
 
     Raises:
         UsageError: features that are not finite, or fewer than two classes.
     """
-    from sklearn.feature_selection import f_classif
+    classes, place = data.labels.cpu().unique(return_inverse=True)
+    _check_classes(len(classes))
+    matrix, done = data.matrix, 0
+    width = matrix.shape[1]
+    sums, squares = (torch.zeros(len(classes), width, dtype=torch.float64) for _ in range(2))
+    least, most = torch.full((width,), torch.inf), torch.full((width,), -torch.inf)
+    for block in matrix.blocks() if isinstance(matrix, StoredFeatures) else matrix.split(_ROWS):
+        rows = block.cpu()
+        _check_finite(bool(rows.isfinite().all()))
+        least, most = least.minimum(rows.amin(0)), most.maximum(rows.amax(0))
+        of, doubles = place[done : done + len(rows)], rows.double()
+        sums.index_add_(0, of, doubles)
+        squares.index_add_(0, of, doubles.square_())
+        done += len(rows)
+    f = _f_statistic(sums.numpy(), squares.numpy(), place.bincount().numpy()[:, None])
+    return np.where((most > least).numpy(), np.nan_to_num(f, nan=-1.0), -1.0)
 
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # of constant features, and of a quotient of zeros
-        return _scored(data, lambda features, labels: f_classif(features, labels)[0])
+
+def _f_statistic(sums: Scores, squares: Scores, counts: NDArray[np.int64]) -> Scores:
+    """Returns the variance between classes by that within them, from each class's sums ``(classes, D)``."""
+    images, classes = int(counts.sum()), len(counts)
+    common = sums.sum(0) ** 2 / images
+    between = (sums**2 / counts).sum(0) - common
+    within = squares.sum(0) - common - between
+    with np.errstate(all="ignore"):  # of constant features, and of a quotient of zeros
+        f: Scores = (between / (classes - 1)) / (within / np.float64(images - classes))
+    return f
 
 
 def mutual_information(data: TrainingSet, seed: int) -> Scores:
@@ -82,21 +107,26 @@ def mutual_information(data: TrainingSet, seed: int) -> Scores:
     if int(torch.bincount(data.labels).max()) < 2:
         raise UsageError("mutual information needs two images of a class; take more images, or ranking anova")
     jitter = derive(seed, "mutual information") % 2**32  # what scikit-learn takes
-    return _scored(data, lambda x, y: mutual_info_classif(x, y, discrete_features=False, random_state=jitter))
-
-
-def _scored(data: TrainingSet, score: Callable[[NDArray[np.float64], NDArray[np.int64]], Scores]) -> Scores:
-    """Scores the features that vary, in double precision; the others come last."""
-    features, labels = data.features.cpu().numpy().astype(np.float64), data.labels.cpu().numpy()
-    if not np.isfinite(features).all():
-        raise UsageError("features to be ranked hold values that are not finite; check the network and its inputs")
-    if len(np.unique(labels)) < 2:
-        raise UsageError("features are ranked by how they tell classes apart; give images of at least two classes")
+    features = data.features.cpu().numpy().astype(np.float64)
+    labels = data.labels.cpu().numpy()
+    _check_finite(bool(np.isfinite(features).all()))
+    _check_classes(len(np.unique(labels)))
     scores = np.full(features.shape[1], -1.0)
-    varies = np.ptp(features, axis=0) > 0
+    varies = np.ptp(features, axis=0) > 0  # the others come last
     if varies.any():
-        scores[varies] = np.nan_to_num(score(features[:, varies], labels), nan=-1.0)
+        found = mutual_info_classif(features[:, varies], labels, discrete_features=False, random_state=jitter)
+        scores[varies] = np.nan_to_num(found, nan=-1.0)
     return scores
+
+
+def _check_finite(finite: bool) -> None:
+    if not finite:
+        raise UsageError("features to be ranked hold values that are not finite; check the network and its inputs")
+
+
+def _check_classes(number: int) -> None:
+    if number < 2:
+        raise UsageError("features are ranked by how they tell classes apart; give images of at least two classes")
 
 
 def fitted(spec: HeadSpec, masks: Masks, data: TrainingSet, training: Training, seed: int) -> TrainedHead:

@@ -10,16 +10,22 @@ from typing import Any, TypeAlias, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from moprune.data import Inputs, Task, limit
+from moprune.data import Inputs, StoredFeatures, Task, limit
 from moprune.errors import UsageError, not_one_of
 from moprune.networks.assembly import with_head
 from moprune.networks.attacks import Attack, from_pixels, odin_perturbation, pixels
-from moprune.networks.features import FeatureExtractor, cached_features
+from moprune.networks.feature_cache import bounded_features
+from moprune.networks.features import FeatureExtractor
+from moprune.networks.given import GivenFeatures
 from moprune.networks.heads import TrainedHead
 from moprune.objectives import NEEDS, Attacked, Outcome, Perturbed, Representations
 from moprune.population import TrainingSet
+from moprune.population.heads import in_memory
 
 T = TypeVar("T")
+
+MEMORY_LIMIT = 2 * 2**30
+"""Bytes that the features of a task may take in memory, by default."""
 
 Rows: TypeAlias = Mapping[str, Tensor]
 """Which images stand for a split: the part they are in (``train``, ``search``) -> their places, int64."""
@@ -46,6 +52,8 @@ class Scorer:
         cache: folder for features; by default the user's cache folder.
         on_features: called with (part, images done, images in all) while features are computed.
         attack: how images are attacked.
+        memory_limit: bytes that the features of all parts together may take in memory; where they take more, all stay
+            on disk and are read in blocks.
         gradient_images: at most how many images of a split, and of each OOD pool, are attacked or perturbed, drawn with
             the split's class shares: each costs several passes through the network for every candidate.
 
@@ -63,6 +71,7 @@ class Scorer:
         cache: Path | None = None,
         on_features: Callable[[str, int, int], None] | None = None,
         attack: Attack | None = None,
+        memory_limit: int = MEMORY_LIMIT,
         gradient_images: int = 128,
     ) -> None:
         if unknown := sorted(needs - NEEDS.keys()):
@@ -73,11 +82,18 @@ class Scorer:
         self.device, self.cache = device, cache
         self.attack, self.gradient_images = attack or Attack(), gradient_images
         self._on_features = on_features
-        self._features: dict[str, Tensor] = {}
+        self._features: dict[str, Tensor | StoredFeatures] = {}
         self._pixels: dict[_Places, Tensor] = {}
         self._check_task()
+        versions = [split for split, corrupted in task.corruptions.items() for _ in corrupted]
+        self._most = memory_limit / (sum(task.sizes().values()) + sum(len(task.split(each)) for each in versions))
 
     def _check_task(self) -> None:
+        if isinstance(self.extractor.network, GivenFeatures) and self.needs & {"attacks", "perturbed"}:
+            raise UsageError(
+                "adversarial_error and detector odin_perturbed change images, and of given features there are none; "
+                "leave them out"
+            )
         for need, what, example, parts in (
             ("ood", "OOD pools", "noise and photographs", self.task.ood),
             ("corruptions", "corruptions", "gaussian_noise@3 and contrast@3", self.task.corruptions),
@@ -101,17 +117,42 @@ class Scorer:
         """Returns the features ``(n, D)`` of a part, float32 on the device.
 
         Raises:
-            UsageError: the task has no such part.
+            UsageError: the task has no such part, or they stay on disk.
+        """
+        return in_memory(self.matrix(part))
+
+    def matrix(self, part: str) -> Tensor | StoredFeatures:
+        """Returns the features ``(n, D)`` of a part, float32 on the device or on disk.
+
+        Raises:
+            UsageError: the task has no such part, or an objective needs in memory what stays on disk.
         """
         if part not in self._features:
             # Not inference tensors, though the worker that asks may be making such: features are trained on later.
             with _computing, torch.inference_mode(False):
                 if part not in self._features:
                     report = None if self._on_features is None else partial(self._on_features, part)
-                    self._features[part] = cached_features(
-                        self.extractor, self._inputs(part), device=self.device, folder=self.cache, progress=report
-                    ).to(self.device)
+                    found = bounded_features(
+                        self._most, self.extractor, self._inputs(part), device=self.device, folder=self.cache,
+                        progress=report,
+                    )  # fmt: skip
+                    self._features[part] = self._checked(part, found)
         return self._features[part]
+
+    def _checked(self, part: str, found: Tensor | StoredFeatures) -> Tensor | StoredFeatures:
+        """Returns features, placed on the device if they are in memory; refuses what does not go with the others."""
+        if "train" in self._features and found.shape[1] != (width := self._features["train"].shape[1]):
+            raise UsageError(
+                f"features of {part!r} have width {found.shape[1]}, those of train {width}; make them alike"
+            )
+        if isinstance(found, Tensor):
+            return found.to(self.device)
+        if self.needs & {"representations", "features"}:
+            raise UsageError(
+                "detectors knn and mahalanobis need all features in memory, and these stay on disk; take detector msp, "
+                "max_logit, energy or odin, or raise pruning.memory_limit"
+            )
+        return found
 
     def prepare(self, split: str, rows: Rows | None = None) -> None:
         """Computes what :meth:`outcome` of the same arguments reads, so that no worker has to."""
@@ -120,7 +161,7 @@ class Scorer:
         reference = ["train"] if self.needs & {"representations", "features"} else []
         versions = [f"{part}/{name}" for part in chosen for name in self._corruptions(split)]
         for part in (*chosen, *pools, *versions, *reference):
-            self.features(part)
+            self.matrix(part)
         if self.needs & {"attacks", "perturbed"}:
             self._drawn(chosen)
         if "perturbed" in self.needs:
@@ -142,40 +183,46 @@ class Scorer:
             rows: which images stand for the split (a fold, say); all of its own by default.
         """
         chosen = self._rows(split, rows)
-        images = self._gathered(chosen)
-        pools = {pool: self.features(f"{split}/{pool}") for pool in self._pools(split)}
+        images = self.gathered(chosen)
+        pools = {pool: self.matrix(f"{split}/{pool}") for pool in self._pools(split)}
         attacked, perturbed = self._through_network(head, split, chosen)
         found = Outcome(
-            logits=head.logits(images).cpu(),
+            logits=self._applied(head.logits, images),
             labels=self._labels(chosen),
-            ood_logits={pool: head.logits(features).cpu() for pool, features in pools.items()},
+            ood_logits={pool: self._applied(head.logits, features) for pool, features in pools.items()},
             costs={"head_parameters": float(head.parameters())},
             representations=self._read("representations", head.representation, images, pools, reference),
             features=self._read("features", lambda x: x.index_select(1, head.kept), images, pools, reference),
             corrupted_logits={
-                name: head.logits(self._gathered(chosen, f"/{name}")).cpu() for name in self._corruptions(split)
+                name: self._applied(head.logits, self.gathered(chosen, f"/{name}")) for name in self._corruptions(split)
             },
             attacked=attacked,
             perturbed=perturbed,
         )
         return _changed(found, torch.zeros_like) if head.failed or not _all_finite(found) else found
 
+    def _applied(self, apply: Callable[[Tensor], Tensor], features: Tensor | StoredFeatures) -> Tensor:
+        """Returns what a function makes of features, on the CPU; those on disk are read in blocks."""
+        if isinstance(features, Tensor):
+            return apply(features).cpu()
+        return torch.cat([apply(block.to(self.device)).cpu() for block in features.blocks()])
+
     def _read(
         self,
         need: str,
         by: Callable[[Tensor], Tensor],
-        images: Tensor,
-        pools: Mapping[str, Tensor],
+        images: Tensor | StoredFeatures,
+        pools: Mapping[str, Tensor | StoredFeatures],
         reference: TrainingSet | None,
     ) -> Representations | None:
         """Returns what a part of the head reads of the images, the pools and its training images, if it is needed."""
         if need not in self.needs:
             return None
-        reference = reference or TrainingSet(self.features("train"), self.task.train.labels)
+        reference = reference or TrainingSet(self.matrix("train"), self.task.train.labels)
         return Representations(
-            images=by(images).cpu(),
-            pools={pool: by(features).cpu() for pool, features in pools.items()},
-            train=by(reference.features).cpu(),
+            images=self._applied(by, images),
+            pools={pool: self._applied(by, features) for pool, features in pools.items()},
+            train=self._applied(by, reference.matrix),
             train_labels=reference.labels.cpu(),
         )
 
@@ -208,13 +255,23 @@ class Scorer:
     def _rows(self, split: str, rows: Rows | None) -> Mapping[str, Tensor | None]:
         return {split: None} if rows is None else rows
 
-    def _gathered(self, rows: Mapping[str, Tensor | None], suffix: str = "") -> Tensor:
-        """Returns the features of the rows, or of their versions under a corruption, one part after the other."""
-        pieces = []
+    def gathered(self, rows: Mapping[str, Tensor | None], suffix: str = "") -> Tensor | StoredFeatures:
+        """Returns features of rows of some parts, or of their versions under a corruption, one part after the other.
+
+        Args:
+            rows: places in each part, int64; None for all of it.
+            suffix: ``/`` and the name of a corruption.
+        """
+        stored, held = [], []
         for part, places in rows.items():
-            features = self.features(part + suffix)
-            pieces.append(features if places is None else features[places.to(features.device)])
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+            features = self.matrix(part + suffix)
+            if isinstance(features, StoredFeatures):
+                stored.append(features if places is None else features.subset(places))
+            else:
+                held.append(features if places is None else features[places.to(self.device)])
+        if stored:
+            return StoredFeatures.joined(stored)
+        return held[0] if len(held) == 1 else torch.cat(held)
 
     def _labels(self, rows: Mapping[str, Tensor | None]) -> Tensor:
         """Returns the labels of the rows on the CPU; images of a pool all have label 0."""

@@ -121,7 +121,7 @@ class SelectionProblem(SearchProblem):
         if (outputs := self.scorer.outputs()) != len(task.classes):
             raise UsageError(
                 f"the network has {outputs} outputs and task {task.name!r} has {len(task.classes)} classes; give "
-                "head='new' for a classifier of its own"
+                "head='new' (selection.head) for a classifier of its own"
             )
         self.trainer = Trainer(
             task, self.base, genotype.units, self.recipe, preprocess=self.scorer.preprocess, new_head=head == "new",

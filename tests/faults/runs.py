@@ -43,6 +43,17 @@ _TINY = {
             "search.n_eval": "40",
         },
     ),
+    "selection": (
+        "mo-selection",
+        {
+            "controls": "[linear_probe,random]",
+            "data.splits.train.limit": "40",
+            "selection.recipe.epochs": "2",
+            "selection.seeds": "2",
+            "search.n_eval": "48",
+            "search.pop_size": "8",
+        },
+    ),
 }
 
 TASKS = tuple(_TINY)

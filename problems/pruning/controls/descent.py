@@ -29,8 +29,8 @@ def descend(
     """
     # Recipes may be called where gradients are off; tensors made there cannot be differentiated, their clones can.
     with torch.inference_mode(False), torch.enable_grad():
-        weights = _trainable(start.to(data.features.device))
-        head = TrainedHead(spec, torch.arange(spec.features, device=data.features.device), weights, epochs)
+        weights = _trainable(start.to(data.device))
+        head = TrainedHead(spec, torch.arange(spec.features, device=data.device), weights, epochs)
         parameters = [*weights.matrices, *(bias for bias in weights.biases if bias is not None)]
         optimizer = torch.optim.SGD(
             parameters, training.learning_rate, training.momentum, nesterov=training.nesterov and training.momentum > 0
@@ -39,8 +39,8 @@ def descend(
         with torch.no_grad():
             project(step, weights.matrices)
         for epoch in range(1, epochs + 1):
-            for batch in training.batches(len(data.labels), epoch, seed, data.features.device):
-                logits = head.logits(data.features.index_select(0, batch))
+            for batch in training.batches(len(data.labels), epoch, seed, data.device):
+                logits = head.logits(data.matrix.index_select(0, batch))
                 loss = torch.nn.functional.cross_entropy(logits, data.labels.index_select(0, batch))
                 optimizer.zero_grad()
                 torch.autograd.backward(loss)

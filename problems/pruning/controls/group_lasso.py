@@ -61,7 +61,7 @@ class GroupLasso:
 
         start = initial_weights(spec, self.seed)
         weights = descend(spec, start, data, training, epochs=training.epochs, seed=self.seed, project=shrink)
-        masks = [mask.to(data.features.device) for mask in spec.all_on()]
+        masks = [mask.to(data.device) for mask in spec.all_on()]
         for layer, (matrix, dimension) in zip(self.encoding.layers, self._groups(weights.matrices), strict=True):
             masks[layer] = (matrix != 0).any(dimension)
         return weights, tuple(masks)
@@ -69,7 +69,7 @@ class GroupLasso:
     def largest_slope(self, data: TrainingSet) -> float:
         """Returns the largest norm of the loss's gradient over a group in the initial head, by the root of its size."""
         with torch.inference_mode(False), torch.enable_grad():
-            spec, device = self.encoding.spec, data.features.device
+            spec, device = self.encoding.spec, data.device
             start = initial_weights(spec, self.seed).to(device)
             for matrix in start.matrices:
                 matrix.requires_grad_()

@@ -39,7 +39,7 @@ class Lasso:
         """
         train = Standardised.of(data)
         coefficients, intercepts = fit_lasso(train, self.share * largest_penalty(train))
-        return train.head(self.spec, coefficients, intercepts, data.features.device)
+        return train.head(self.spec, coefficients, intercepts, data.device)
 
 
 def largest_penalty(train: Standardised) -> float:

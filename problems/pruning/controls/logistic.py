@@ -39,7 +39,7 @@ class LogisticRegression:
         """
         train = Standardised.of(data)
         coefficients, intercepts = fit_logistic(train, choose_strength(train, self.seed))
-        return train.head(self.spec, coefficients, intercepts, data.features.device)
+        return train.head(self.spec, coefficients, intercepts, data.device)
 
 
 def choose_strength(train: Standardised, seed: int) -> float:

@@ -60,7 +60,7 @@ class OneShot:
         """Returns the head."""
         dense = fitted(self.encoding.spec, self.encoding.spec.all_on(), data, self.training, self.seed)
         genome = best(magnitudes(self.encoding, dense), self.size)
-        masks = placed_on(self.encoding.masks(genome), data.features.device)
+        masks = placed_on(self.encoding.masks(genome), data.device)
         return TrainedHead.of(dense.spec, masks, dense.weights.compact(masks), dense.epochs)
 
 

@@ -1,6 +1,7 @@
 import gzip
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -69,3 +70,58 @@ def test_what_is_no_tar_is_named(tmp_path):
         index_tar(tmp_path / "x.tar")
     with pytest.raises(UsageError, match=r"cannot read tar .*none.tar: No such file"):
         index_tar(tmp_path / "none.tar")
+
+
+def header(path, start, **fields):
+    """Changes fields of the header block at ``start`` (their offsets as keys' numbers) and puts its sum right."""
+    data = bytearray(path.read_bytes())
+    for place, value in fields.items():
+        at = start + int(place.removeprefix("at"))
+        data[at : at + len(value)] = value
+    block = data[start : start + 512]
+    block[148:156] = b" " * 8
+    data[start + 148 : start + 156] = b"%06o\0 " % sum(block)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_sparse_map_that_is_none_is_damage(tmp_path):
+    extended = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0"}
+    path = write(tmp_path / "x.tar", {"a/1.png": b"no map" * 100}, pax_headers=extended)
+    with pytest.raises(UsageError, match="not a tar or damaged"):
+        index_tar(path)
+
+
+def test_a_size_that_leads_back_to_the_member_itself_is_damage(tmp_path):
+    path = write(tmp_path / "x.tar", {"a/1.png": b"x" * 600, "a/2.png": b"y"})
+    header(path, 0, at124=(-512).to_bytes(12, signed=True))  # binary, so that the next header is this one again
+    with pytest.raises(UsageError, match="not a tar or damaged"):
+        index_tar(path)
+
+
+@pytest.mark.parametrize("kind", [b"0", b"L", b"x"])
+def test_a_size_beyond_the_file_takes_no_memory(tmp_path, kind):
+    path = write(tmp_path / "x.tar", {"a/1.png": b"x" * 600})
+    header(path, 0, at124=b"\x80" + (1 << 50).to_bytes(11), at156=kind)
+    with pytest.raises(UsageError, match="not a tar or damaged"):
+        index_tar(path)
+
+
+def test_many_members_are_not_kept_as_headers(tmp_path):
+    names = [f"a/{number}.png" for number in range(3000)]
+    path = write(tmp_path / "x.tar", dict.fromkeys(names, b""))
+    tracemalloc.start()
+    try:
+        found = index_tar(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert list(found.members) == names
+    assert peak < 600 * len(names)  # a header that is kept takes twice that
+
+
+def test_a_name_cannot_break_the_line_of_an_error(tmp_path):
+    path = write(tmp_path / "x.tar", {"../a\n\x1b[2J.png": b""})
+    with pytest.raises(UsageError) as caught:
+        index_tar(path)
+    assert str(caught.value).isprintable()

@@ -63,13 +63,21 @@ def test_broken_exports_are_refused(tmp_path):
         load_network(tmp_path / "x.safetensors", DigitsNet(5))
 
 
-@pytest.mark.parametrize(("key", "value"), [("kept", [1]), ("widths", [5]), ("kept", "abc"), ("input", {})])
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("kept", [1]), ("widths", [5]), ("kept", "abc"), ("input", {}), ("kept", [0, 1, 2, 3, 64]), ("features", 3),
+        ("widths", [5, 10**12]), ("widths", [5, -1]), ("input", {"shape": ["n", 3, 10**6, 10**6]}),
+        ("input", {"shape": ["n", 1, 32, 32]}),
+        ("head", {"features": 64, "hidden": [6], "classes": 3, "activation": "x"}),
+    ],
+)  # fmt: skip
 def test_a_description_that_contradicts_itself_is_refused(tmp_path, key, value):
     path = tmp_path / "net.safetensors"
     saved(path)
     described = path.with_suffix(".json")
     described.write_text(json.dumps(json.loads(described.read_text()) | {key: value}))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=r"net\.json"):
         load_network(path, build("cifar_resnet20"))
 
 

@@ -128,6 +128,15 @@ def test_damaged_files(tmp_path: Path, state: dict[str, Tensor], name: str, dama
     assert "weights_only" not in str(caught.value)  # torch's advice to load without a check is not passed on
 
 
+def test_an_archive_whose_names_are_no_text_is_damaged(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    path = tmp_path / "w.pth"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("w/ä", b"")
+    path.write_bytes(path.read_bytes().replace("ä".encode(), b"\xff\xff"))
+    with pytest.raises(UsageError, match="is not a whole file"):
+        load_weights(small(), path)
+
+
 def test_script_programs(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
         archive.writestr("w/constants.pkl", b"")

@@ -9,8 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.feature_selection import mutual_info_classif
+from sklearn.feature_selection import f_classif, mutual_info_classif
 
+from moprune.data.rows import FileMatrix, StoredFeatures
 from moprune.errors import UsageError
 from moprune.networks.heads import HeadSpec, HeadWeights, TrainedHead
 from moprune.population import Training, TrainingSet
@@ -44,6 +45,20 @@ def test_anova_is_the_f_statistic_of_scipy():
     for column, score in enumerate(anova(data)):
         groups = [data.features[data.labels == c, column].double().numpy() for c in range(3)]
         assert score == pytest.approx(scipy.stats.f_oneway(*groups).statistic, rel=1e-9)
+
+
+def test_anova_is_bit_for_bit_that_of_scikit_learn(tmp_path):
+    """In memory, beyond a block of it, and on disk: sums are taken row after row whatever the blocks."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(4, (9000,), generator=generator) * 2  # classes without an image are none
+    data = TrainingSet(torch.randn(9000, 7, generator=generator) + 5 + labels[:, None] / 50, labels)
+    scores = anova(data)
+    assert (scores == f_classif(data.features.double().numpy(), labels.numpy())[0]).all()
+    (tmp_path / "features").write_bytes(data.features.numpy().tobytes())
+    stored = StoredFeatures.of(FileMatrix(tmp_path / "features", 0, 9000, 7))
+    assert (anova(TrainingSet(stored, labels)) == scores).all()
+    with pytest.raises(UsageError, match="needs all features in memory"):
+        mutual_information(TrainingSet(stored, labels), 0)
 
 
 def test_anova_puts_constant_features_last_and_perfect_ones_first():

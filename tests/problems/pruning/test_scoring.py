@@ -173,7 +173,7 @@ def test_preparing_leaves_nothing_to_compute(task, monkeypatch):
     scorer = make_scorer(task)
     rows = {"train": torch.tensor([5, 2, 9, 30]), "search": torch.arange(6)}
     scorer.prepare("search", rows)
-    monkeypatch.setattr("problems.pruning.scoring.cached_features", lambda *_: pytest.fail("features were computed"))
+    monkeypatch.setattr("problems.pruning.scoring.bounded_features", lambda *_: pytest.fail("features were computed"))
     lengths = {part: len(features) for part, features in scorer._features.items()}
     monkeypatch.setattr(Scorer, "_inputs", lambda self, part: range(lengths[part]))
     scorer.outcome(make_head(), "search", rows=rows)
