@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from moprune.errors import MopruneError
 from moprune.fronts import Matrix, hypervolume, nondominated
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective
@@ -21,7 +22,9 @@ def read(log: EvaluationLog, stage: str, seed: int, objectives: Sequence[Objecti
     if "provisional" in logged:
         whole = [not np.any(each) for each in logged["provisional"]]
         logged = logged[np.array(whole, dtype=bool)].reset_index(drop=True)
-    natural = np.stack(list(logged["natural"])) if len(logged) else np.empty((0, len(objectives)))
+    natural = np.stack(list(logged.get("natural", [[]]))) if len(logged) else np.empty((0, len(objectives)))
+    if natural.shape[1] != len(objectives):
+        raise MopruneError(f"{log.path}: stage {stage}, seed {seed} has no values of {len(objectives)} objectives")
     values = {f"{o.name}_search": natural[:, i] for i, o in enumerate(objectives)}
     return pd.DataFrame({"evaluations": logged["position"] + 1, "generation": logged["generation"], **values})
 

@@ -60,11 +60,11 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/NAME].")] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Evaluate in so many Ray processes [default: in threads of this one]."),
+        typer.Option(min=1, help="Evaluate in so many Ray processes; by default in threads of this one."),
     ] = None,
     ray_address: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster [default: this machine]."),
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster; by default workers are on this machine."),
     ] = None,
     gpus_per_worker: Annotated[float, typer.Option(min=0, help="GPUs a worker, or the share of one: 1, 0.5.")] = 0.0,
 ) -> None:
@@ -72,7 +72,6 @@ def run(
 
     Results do not depend on the number of workers, and a run may be resumed with another.
     """
-    from experiments import factories
     from experiments.loading import find_experiment, load_experiment
     from experiments.progress import LiveProgress
     from experiments.summary import print_result
@@ -83,7 +82,6 @@ def run(
     if device is not None:
         overrides.append(f"device={device}")
     config = load_experiment(experiment, overrides)
-    factories.named(config.network.arch)
     folder = out or Path("runs") / find_experiment(experiment, overrides).stem
     with LiveProgress() as progress:
         try:

@@ -66,15 +66,15 @@ class Compared:
 
 
 def enter(arguments: Sequence[str]) -> list[Entrant]:
-    """Opens the runs given as ``RUN`` or ``NAME=RUN``.
+    """Opens the runs given as ``RUN`` or ``NAME=RUN``; a folder of runs that differ in their seeds stands for all.
 
     By default a run is called as its folder, or, where the runs are on several data sets, as its algorithm.
 
     Raises:
         UsageError: a run has not ended, is given twice, has other objectives than the first, or shares its name with
-            another on the same data.
+            another on the same data and is not of the same experiment with other seeds.
     """
-    named = [_split(argument) for argument in arguments]
+    named = [each for argument in arguments for each in _runs(*_split(argument))]
     results = [load_result(open_finished(path)) for _, path in named]
     for i, (_, path) in enumerate(named):
         if path.resolve() in [other.resolve() for _, other in named[:i]]:
@@ -92,7 +92,7 @@ def enter(arguments: Sequence[str]) -> list[Entrant]:
         for (name, path), result, digest in zip(named, results, digests, strict=True)
     ]
     for i, entrant in enumerate(entrants):
-        if (entrant.name, entrant.data) in [(other.name, other.data) for other in entrants[:i]]:
+        if any(_clash(entrant, other) for other in entrants[:i]):
             raise UsageError(
                 f"two runs on {entrant.data} are called {entrant.name!r}; give them names: NAME={named[i][1]}"
             )
@@ -242,6 +242,23 @@ def _split(argument: str) -> tuple[str, Path]:
     return name, Path(path)
 
 
+def _runs(name: str, path: Path) -> list[tuple[str, Path]]:
+    """Returns the runs that a folder stands for, each with its name: itself, or those directly in it."""
+    within = sorted(each.parent for each in path.glob("*/experiment.yaml"))
+    if (path / "experiment.yaml").exists() or not within:
+        return [(name, path)]
+    return [(name or path.resolve().name, each) for each in within]
+
+
+def _clash(entrant: Entrant, other: Entrant) -> bool:
+    """Returns whether two runs of one name on the same data are not one experiment with different seeds."""
+    if (entrant.name, entrant.data) != (other.name, other.data):
+        return False
+    first, second = entrant.result.config, other.result.config
+    same = first.model_dump(exclude={"seeds"}) == second.model_dump(exclude={"seeds"})
+    return not same or bool({*first.seeds} & {*second.seeds})
+
+
 def _data_names(results: Sequence[Result], digests: Sequence[str]) -> dict[str, str]:
     """Returns a name for each data set, by digest; those of one name are told apart by their digests."""
     called = {}
@@ -270,8 +287,8 @@ def _notes(entrants: Sequence[Entrant]) -> list[str]:
     # As text: lists cannot be counted, and None is a setting like any other.
     differing = [str(key) for key in settings.columns if settings[key].astype(str).nunique() > 1]
     notes.append(f"the runs differ in: {', '.join(differing) or 'nothing but their names'}")
-    budgets = [entrant.result.config.search.n_eval for entrant in entrants]
-    if len(set(budgets)) > 1:
+    budgets = list(dict.fromkeys(entrant.result.config.search.n_eval for entrant in entrants))
+    if len(budgets) > 1:
         notes.append(f"budgets are not equal ({', '.join(f'{b:,}' for b in budgets)} evaluations)")
     names = list(dict.fromkeys(entrant.name for entrant in entrants))
     for data in dict.fromkeys(entrant.data for entrant in entrants):

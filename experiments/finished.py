@@ -8,6 +8,7 @@ import numpy as np
 
 from analysis.consensus import STAGE as CONSENSUS
 from analysis.members import Members, predict
+from experiments import factories
 from experiments.result import Result, load_result
 from experiments.run_folder import open_finished
 from experiments.tasks import Working
@@ -45,7 +46,12 @@ class FinishedRun:
         return self.result.config.seeds
 
     def problem(self, seed: int | None = None) -> SearchProblem:
-        """Returns the problem of a run seed, by default the first."""
+        """Returns the problem of a run seed, by default the first.
+
+        Raises:
+            UsageError: its network is made by a function that the person has not named.
+        """
+        factories.check(self.result.config.network.arch, self.result.folder.path)
         return self.kind.problem(self.seeds[0] if seed is None else seed, self._working)
 
     def search(self, seed: int, stage: str = "search") -> Run:

@@ -1,9 +1,11 @@
 """Experiment files with overrides to a checked configuration; each fault with its line or override."""
 
+import reprlib
 import types
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
+from itertools import chain
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -11,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from experiments.config import ExperimentConfig
-from experiments.yaml_file import Document, Key, read_yaml
+from experiments.yaml_file import Document, Key, parse_yaml, read_yaml
 from moprune.errors import UsageError, not_one_of
 
 # pydantic's words are for programmers; these are for the person who wrote the file.
@@ -25,6 +27,10 @@ _EXPECTED: Mapping[str, str] = types.MappingProxyType(
         **dict.fromkeys(("model_type", "dict_type"), "expected a group of keys"),
     }
 )
+
+# What stands in place of a value may be a whole file of it.
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 200
 
 
 def bundled() -> dict[str, Path]:
@@ -68,14 +74,17 @@ def parse_override(text: str) -> tuple[Key, Any]:
     """Returns key and value of ``search.n_eval=200``; the value is read as YAML.
 
     Raises:
-        UsageError: there is no ``=``, or the value is no YAML.
+        UsageError: there is no ``=``, the key is no text, or the value is no YAML.
     """
     key, separator, value = text.partition("=")
     if not separator or not key.strip():
         raise UsageError(f"--set {text}: write key=value, such as search.n_eval=200")
     try:
-        return tuple(key.strip().split(".")), yaml.safe_load(value)
-    except yaml.YAMLError as error:
+        key.encode()
+        return tuple(key.strip().split(".")), parse_yaml(value, "value")[0]
+    except UnicodeEncodeError as error:
+        raise UsageError(f"--set {text}: the key is not UTF-8") from error
+    except UsageError as error:
         raise UsageError(f"--set {text}: the value is not valid YAML") from error
 
 
@@ -89,7 +98,7 @@ def validate(document: Document, overrides: Mapping[Key, str] | None = None) -> 
         return ExperimentConfig.model_validate(document.values)
     except ValidationError as error:
         faults = [_fault(dict(fault), document, overrides or {}) for fault in error.errors()]
-        raise UsageError("\n".join(dict.fromkeys(faults))) from None
+        raise UsageError(*dict.fromkeys(faults)) from None
 
 
 def dump(config: ExperimentConfig) -> str:
@@ -110,7 +119,9 @@ def _assign(values: dict[str, Any], key: Key, value: Any, override: str) -> None
 
 def _fault(fault: dict[str, Any], document: Document, overrides: Mapping[Key, str]) -> str:
     key: Key = tuple(fault["loc"])
-    where = next((text for o, text in overrides.items() if key[: len(o)] == o), document.where(key))
+    above = (text for o, text in overrides.items() if key[: len(o)] == o)
+    below = (text for o, text in overrides.items() if key and o[: len(key)] == key)
+    where = next(chain(above, below), None) or document.where(key)
     name = ".".join(str(part) for part in key)
     if fault["type"] == "extra_forbidden":
         accepted = _keys_at(key[:-1])
@@ -122,7 +133,7 @@ def _fault(fault: dict[str, Any], document: Document, overrides: Mapping[Key, st
     if fault["type"] == "value_error":
         return f"{where}: {name}: {str(fault['msg']).removeprefix('Value error, ')}"
     message = _EXPECTED.get(fault["type"], str(fault["msg"]).replace("Input should be", "expected"))
-    return f"{where}: {name}: {message}, not {fault['input']!r}"
+    return f"{where}: {name}: {message}, not {_SHORT.repr(fault['input'])}"
 
 
 def _described(key: Key) -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from analysis.indicators import baselines
+from experiments import plausible
 from experiments.config import ExperimentConfig
 from experiments.run_folder import RunFolder
 from experiments.tasks import TaskKind, task_kind
@@ -31,6 +33,18 @@ class Result:
     front: pd.DataFrame
     controls: pd.DataFrame
     summary: Mapping[str, Any]
+
+    @cached_property
+    def environment(self) -> Mapping[str, Any]:
+        """What ``environment.json`` says.
+
+        Raises:
+            MopruneError: it is damaged.
+        """
+        content: Mapping[str, Any] = self.folder.read_json("environment.json")
+        if fault := plausible.environment_fault(content):
+            raise self.folder.broken("environment.json", fault)
+        return content
 
     @property
     def kind(self) -> TaskKind:
@@ -72,13 +86,14 @@ def load_result(folder: RunFolder) -> Result:
     """Returns the result of a finished run from its folder.
 
     Raises:
-        MopruneError: a file is damaged; names it.
+        MopruneError: a file is damaged, or does not go with the others; names it.
     """
     folder.check_digests()
     config = folder.config()
     if config is None:
         raise MopruneError(f"{folder.path} has no experiment.yaml")
-    return Result(
-        folder, config, folder.read_table("front.csv"), folder.read_table("controls.csv"),
-        folder.read_json("summary.json"),
-    )  # fmt: skip
+    front, controls = folder.read_table("front.csv"), folder.read_table("controls.csv")
+    summary = folder.read_json("summary.json")
+    if fault := plausible.fault(config, front, controls, summary):
+        raise folder.broken(*fault)
+    return Result(folder, config, front, controls, summary)

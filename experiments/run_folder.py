@@ -102,22 +102,22 @@ class RunFolder:
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             digests = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         except (OSError, ValueError) as error:
-            raise self._broken(_SUMS, error) from error
+            raise self.broken(_SUMS, error) from error
         for name in (*_GUARDED, "summary.json") if path.exists() else ():
             try:
                 digest = sha256_of_file(self.path / name)
             except OSError as error:
-                raise self._broken(name, error) from error
+                raise self.broken(name, error) from error
             if digests.get(name) != digest:
                 reason = f"it is not what {_SUMS} says the run wrote"
-                raise self._damaged_config(reason) if name == "experiment.yaml" else self._broken(name, reason)
+                raise self._damaged_config(reason) if name == "experiment.yaml" else self.broken(name, reason)
 
     def read_json(self, name: str) -> Any:
         """Returns the content of a JSON file of the folder."""
         try:
             return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise self._broken(name, error) from error
+        except (OSError, ValueError, RecursionError) as error:
+            raise self.broken(name, error) from error
 
     def write_table(self, name: str, table: pd.DataFrame) -> None:
         """Writes a table as CSV; floats with the fewest digits that read back as the same double."""
@@ -128,14 +128,15 @@ class RunFolder:
         try:
             return pd.read_csv(self.path / name, dtype={"solution": str}, keep_default_na=False)
         except (OSError, ValueError) as error:
-            raise self._broken(name, error) from error
+            raise self.broken(name, error) from error
 
     def _damaged_config(self, reason: str) -> UsageError:
         return UsageError(
             f"{self.path / 'experiment.yaml'} is damaged ({reason}); restore it from a copy, or choose another folder"
         )
 
-    def _broken(self, name: str, error: Exception | str) -> MopruneError:
+    def broken(self, name: str, error: Exception | str) -> MopruneError:
+        """Returns the error for a file of results that cannot be read, with the reason and what to do."""
         return MopruneError(
             f"cannot read {self.path / name} ({error}); delete summary.json there and run the same command again: "
             "the files are written anew from the log"

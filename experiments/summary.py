@@ -33,7 +33,7 @@ def print_result(
         choice: what else a person wants to know; with it the quality of the fronts is shown too.
         console: where to print.
     """
-    console = console or Console()
+    console = console or Console(markup=False)  # names are not ours
     fronts = (choice or Choice(result)).fronts()
     for name in list(fronts)[: None if all_seeds else 1]:
         console.print(_front_table(result, name, fronts[name], rows))

@@ -90,7 +90,7 @@ def verify(run: FinishedRun, *, sample: int, seed: int, tolerance: float, workin
 
 def _check_origin(run: FinishedRun) -> None:
     """Refuses data and networks other than those the log was made with."""
-    logged, ours = run.kind.digests(run.problem()), run.result.folder.read_json("environment.json")["digests"]
+    logged, ours = run.kind.digests(run.problem()), run.result.environment.get("digests", {})
     changed = [what for what, digest in ours.items() if logged.get(what) != digest]
     if changed:
         raise UsageError(

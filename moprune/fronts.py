@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from pymoo.indicators.hv import HV
 from pymoo.util.nds.non_dominated_sorting import NonDominatedSorting
 
+from moprune.errors import MopruneError
 from moprune.objectives import Objective
 
 Matrix = NDArray[np.float64]
@@ -19,9 +20,14 @@ def nondominated(F: Matrix) -> NDArray[np.int64]:
 
     Args:
         F: minimised objectives, ``(n, m)``, finite.
+
+    Raises:
+        MopruneError: they are not finite, on which moocore would end the process.
     """
     if not len(F):
         return np.empty(0, dtype=np.int64)
+    if not np.isfinite(F).all():
+        raise MopruneError("objectives that are not finite have no front; look for NaN or infinity in them")
     _, first = np.unique(F, axis=0, return_index=True)
     first = np.sort(first)
     front = NonDominatedSorting().do(F[first], only_non_dominated_front=True)

@@ -11,6 +11,7 @@ checked whenever the file is opened.
 
 import hashlib
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -63,6 +64,7 @@ KEPT_BYTES = 1 << 20
 
 _KINDS: Mapping[str, int] = MappingProxyType({"float64": 0, "bool": 1, "float32": 2})
 _KIND_NAMES = ("doubles", "bits", "singles")
+_BITS: Mapping[int, int] = MappingProxyType({0: 64, 1: 1, 2: 32})
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,10 @@ class EvaluationLog:
     def meta(self, key: str) -> Any:
         """Returns the stored JSON value of ``key``, or None."""
         rows = self._query("SELECT value FROM meta WHERE key = ?", (key,))
-        return json.loads(rows[0][0]) if rows else None
+        try:
+            return json.loads(rows[0][0]) if rows else None
+        except (TypeError, ValueError, RecursionError) as error:
+            raise self._damaged(f"its {key} cannot be read") from error
 
     def set_meta(self, key: str, value: Any) -> None:
         """Stores a JSON value under ``key``."""
@@ -175,7 +180,7 @@ class EvaluationLog:
                 key,
             )  # fmt: skip
             if rows:
-                found[key] = _record(*rows[0])
+                (found[key],) = self._records(rows)
         return found
 
     def requests(self, stage: str, seed: int) -> list[str]:
@@ -235,7 +240,9 @@ class EvaluationLog:
             "WHERE stage = ? AND seed = ? GROUP BY evaluation.id ORDER BY MIN(position)",
             (stage, seed),
         )  # fmt: skip
-        records = [_record(*row[2:]) for row in rows]
+        records = self._records([row[2:] for row in rows])
+        if not all(_is_count(position) and _is_count(generation) for position, generation, *_ in rows):
+            raise self._damaged("a request has no place")
         table = {
             "position": [row[0] for row in rows],
             "generation": [row[1] for row in rows],
@@ -273,6 +280,7 @@ class EvaluationLog:
         if not self._read_only:
             connection.execute("PRAGMA journal_mode = DELETE")
             connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA trusted_schema = OFF")  # the file may be somebody else's
         damage = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
         if damage != "ok":
             raise self._damaged(damage)
@@ -311,8 +319,23 @@ class EvaluationLog:
         for digest, kind, length, genome in connection.execute(
             "SELECT genome_sha256, boolean, length, genome FROM evaluation WHERE length(genome) > 0"
         ):
-            if digest != _digest(kind, length, genome):
+            if not _fits(kind, length, genome) or digest != _digest(kind, length, genome):
                 raise self._damaged("a genome is not the one that was written")
+
+    def _records(self, rows: Sequence[tuple[Any, ...]]) -> list[Record]:
+        """Returns rows as records, which all hold as many values of the same names and genomes of the same kind.
+
+        A log from before there were seals may hold anything.
+        """
+        try:
+            records = [_record(*row) for row in rows]
+            shapes = {tuple((name, len(values)) for name, values in each.values.items()) for each in records}
+            kinds = {(each.genome.dtype, each.genome.shape) for each in records if each.genome is not None}
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            raise self._damaged("a row is not one that moprune writes") from error
+        if len(shapes) > 1 or len(kinds) > 1:
+            raise self._damaged("its rows are of different problems")
+        return records
 
     def _query(self, statement: str, parameters: tuple[Any, ...]) -> list[Any]:
         with self._clear_errors():
@@ -412,7 +435,25 @@ def _exact(values: Mapping[str, Sequence[float]]) -> str:
 
 
 def _record(digest: str, genome: bytes, kind: int, length: int, values: str, seconds: float, context: str) -> Record:
-    return Record(digest, _unpack(genome, kind, length), json.loads(values), seconds, context)
+    read = {name: [_finite(value) for value in row] for name, row in json.loads(values).items()}
+    return Record(digest, _unpack(genome, kind, length), read, _finite(seconds), str(context))
+
+
+def _finite(value: Any) -> float:
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is no finite number")
+    return float(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
+
+
+def _fits(kind: Any, length: Any, packed: Any) -> bool:
+    """Whether a genome of that kind and length takes as many bytes as there are."""
+    if not (isinstance(packed, bytes) and _is_count(length) and kind in _BITS):
+        return False
+    return bool(len(packed) == (_BITS[kind] * length + 7) // 8)
 
 
 def _differences(a: Any, b: Any, path: str = "") -> Iterator[str]:

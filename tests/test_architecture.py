@@ -21,6 +21,7 @@ SEEDED_GLOBALLY = {
 }  # fmt: skip
 UNPICKLING = {"pickle.load", "pickle.loads", "pickle.Unpickler", "joblib.load", "dill.load", "dill.loads",
               "cloudpickle.load", "cloudpickle.loads", "pandas.read_pickle", "pd.read_pickle"}  # fmt: skip
+UNSAFE_YAML = {f"yaml.{name}{many}" for name in ("load", "full_load", "unsafe_load") for many in ("", "_all")}
 
 
 def imported(tree):
@@ -62,6 +63,8 @@ def test_nothing_is_unpickled(trees):
         for name, call in calls(tree):
             assert name not in UNPICKLING, f"{path}:{call.lineno} calls {name}"
             keywords = {k.arg: ast.unparse(k.value) for k in call.keywords}
+            assert name not in UNSAFE_YAML, f"{path}:{call.lineno} calls {name}"
+            assert keywords.get("Loader", "yaml.SafeLoader") == "yaml.SafeLoader", f"{path}:{call.lineno}: {name}"
             if name == "torch.load":
                 assert keywords.get("weights_only") == "True", f"{path}:{call.lineno}: torch.load without weights_only"
             if name in ("np.load", "numpy.load"):

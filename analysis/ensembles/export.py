@@ -19,6 +19,7 @@ from moprune.networks.assembly import with_head
 from moprune.networks.features import FeatureExtractor
 from moprune.networks.heads import HeadSpec, HeadWeights, TrainedHead
 from moprune.networks.preprocess import Preprocess
+from moprune.networks.saved import check_size, described_by
 from moprune.networks.weights import fill, read_weights
 from moprune.problem import Genomes
 from problems.pruning import PruningProblem
@@ -121,21 +122,20 @@ def load_ensemble(folder: Path | str, backbone: nn.Module) -> nn.Module:
         UsageError: there is no ensemble, it is damaged, or the backbone is another.
     """
     folder = Path(folder)
-    try:
+    with described_by(folder / DESCRIPTION, "ensemble"):
         description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
         if description["format"] != _FORMAT:
-            raise UsageError(f"{folder / DESCRIPTION}: written by a later version of moprune; use that")
+            raise UsageError("written by a later version of moprune; use that")
         head = dict(description["head"])
         spec = HeadSpec(**{**head, "hidden": tuple(head["hidden"])})
+        weights = read_weights(folder / WEIGHTS)
+        for member in description["members"]:
+            check_size(spec, member["widths"], weights)
         heads = [_skeleton(spec, member["widths"]) for member in description["members"]]
         vote = HeadVote(heads, [member["votes"] for member in description["members"]])
         preprocess = Preprocess(**description["preprocess"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"{folder} holds no ensemble that can be read ({error}); export it again") from error
-    network = with_head(FeatureExtractor(backbone, features=description["features"], preprocess=preprocess), vote)
-    fill(network, read_weights(folder / WEIGHTS), str(folder / WEIGHTS))
+        network = with_head(FeatureExtractor(backbone, features=description["features"], preprocess=preprocess), vote)
+    fill(network, weights, str(folder / WEIGHTS))
     return network
 
 

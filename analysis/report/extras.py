@@ -2,6 +2,8 @@
 
 import base64
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pandas as pd
 from analysis.ensembles import verdict
 from analysis.report.sources import in_words, with_deviation
 from analysis.report.tables import Table, of_frame
+from moprune.data import ImageFiles
 from moprune.errors import MopruneError
 
 MAX_PICTURES = 5_000_000
@@ -55,7 +58,12 @@ def ensembles(folder: Path, images: int) -> Extra:
     path = folder / "ensembles.csv"
     if not path.is_file():
         return Extra()
-    table = _read(path)
+    with _naming(path):
+        return _of_ensembles(folder, images)
+
+
+def _of_ensembles(folder: Path, images: int) -> Extra:
+    table = _read(folder / "ensembles.csv")
     means = verdict.means(table)
     summary = pd.DataFrame({"ensemble": means.index, "vote": means["vote"].to_numpy()})
     for name in (name for name in _ENSEMBLE_COLUMNS if name in means):
@@ -79,7 +87,11 @@ def attributions(folder: Path, units: int = 8) -> dict[str, list[tuple[str, floa
     path = folder / "explain" / "neurons.csv"
     if not path.is_file():
         return {}
-    table = _read(path)
+    with _naming(path):
+        return _of_neurons(_read(path), units)
+
+
+def _of_neurons(table: pd.DataFrame, units: int) -> dict[str, list[tuple[str, float]]]:
     if not {"solution", "unit", "class", "ablation"} <= set(table.columns):
         return {}
     table = table[(table["class"] == "all") & np.isfinite(table["ablation"])]
@@ -95,7 +107,8 @@ def attributions(folder: Path, units: int = 8) -> dict[str, list[tuple[str, floa
 def explanations(folder: Path) -> Extra:
     """Returns what ``moprune explain`` has left; of its pictures those that fit into :data:`MAX_PICTURES`."""
     findings = folder / "explain" / "findings.txt"
-    sentences = findings.read_text(encoding="utf-8").splitlines() if findings.is_file() else []
+    with _naming(findings):
+        sentences = findings.read_text(encoding="utf-8").splitlines() if findings.is_file() else []
     places = sorted((folder / "explain").rglob("*"))
     tables, notes = [], []
     for path in (path for path in places if path.suffix == ".csv"):
@@ -119,19 +132,14 @@ def embedded(path: Path, width: int = _WIDTH) -> Picture:
     """Returns a picture, scaled down to at most ``width`` pixels, in the smaller of PNG and JPEG.
 
     Raises:
-        MopruneError: it cannot be read as a picture.
+        UsageError: it cannot be read as a picture, or has more pixels than images may have.
     """
     from PIL import Image
 
-    try:
-        with Image.open(path) as opened:
-            image = opened.convert("RGB")
-    except OSError as error:
-        raise MopruneError(
-            f"cannot read the picture {path} ({error}); delete it or run moprune explain again"
-        ) from error
+    image = ImageFiles(path.parent, (path.name,))[0]
     if image.width > width:
-        image = image.resize((width, round(image.height * width / image.width)), Image.Resampling.LANCZOS)
+        height = max(1, round(image.height * width / image.width))
+        image = image.resize((width, height), Image.Resampling.LANCZOS)
     kinds = {"png": io.BytesIO(), "jpeg": io.BytesIO()}
     image.save(kinds["png"], format="PNG", optimize=True)
     image.save(kinds["jpeg"], format="JPEG", quality=88)
@@ -141,7 +149,16 @@ def embedded(path: Path, width: int = _WIDTH) -> Picture:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    try:
+    with _naming(path):
         return pd.read_csv(path, dtype={"solution": str})
-    except (OSError, ValueError) as error:
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Makes of every failure to read a file, which may be somebody else's, an error that names it."""
+    try:
+        yield
+    except (MopruneError, MemoryError):
+        raise
+    except Exception as error:  # a table can be wrong in any way
         raise MopruneError(f"cannot read {path} ({error}); run the command that makes it again") from error

@@ -34,11 +34,12 @@ def render(content: Content) -> str:
     environment.filters["cell"] = _cell
     style, script = _asset("style.css"), _asset("report.js")
     data = {name: getattr(content, name) for name in _DATA} | {"run": content.folder}
-    return environment.from_string(_asset("template.html")).render(
+    page = environment.from_string(_asset("template.html")).render(
         content=content, style=style, script=script, data=safe_json(data),
         # Nothing but this very style and script may act in the page, whatever a run's text may hold.
         policy=f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'",
     )  # fmt: skip
+    return page.encode("utf-8", "replace").decode("utf-8")  # names of files may hold bytes that are no text
 
 
 def safe_json(value: Any) -> str:

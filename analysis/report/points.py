@@ -12,6 +12,7 @@ from analysis.consensus import STAGE as CONSENSUS
 from analysis.fronts import SPLITS, matrix
 from analysis.indicators import sources
 from analysis.report.sources import SEARCH, STAGES, UNPRUNED, FinishedFiles
+from moprune.errors import MopruneError
 from moprune.fronts import nondominated
 from moprune.log import EvaluationLog
 from moprune.networks.heads import HeadSpec
@@ -131,6 +132,8 @@ def _places(log: EvaluationLog, group: str, seed: int, wanted: pd.Series) -> dic
         for position, generation, genome in zip(history["position"], history["generation"], genomes, strict=True):
             found = (None, None) if stage == CONSENSUS else (int(generation), int(position) + 1)
             places[f"{prefix}{seed}-{position}"] = (*found, genome)
+    if missing := [solution for solution in wanted if solution not in places]:
+        raise MopruneError(f"{log.path} does not hold {missing[0]!r}, which {group} has; bring the run's own log back")
     return {solution: places[solution] for solution in wanted}
 
 
@@ -142,15 +145,27 @@ def _layers(log: EvaluationLog, places: dict[str, Place]) -> list[Layer]:
     genome = next((genome for _, _, genome in places.values()), None)
     if genome is None or genome.dtype != np.bool_ or len(genome) > _MOST_BITS:
         return []
-    problem = (log.meta("fingerprint") or {}).get("problem", {})
-    if {"head", "layers", "edges"} <= problem.keys():
+    encoding = _encoding(log)
+    if encoding is None:
+        return [Layer("genome", len(genome), shared=True)]
+    if sum(encoding.widths) != len(genome):
+        raise MopruneError(f"{log.path}: genomes of {len(genome)} bits are not those of its problem")
+    return [
+        Layer(_named(layer, encoding), width, shared=layer == 0)
+        for layer, width in zip(encoding.layers, encoding.widths, strict=True)
+    ]
+
+
+def _encoding(log: EvaluationLog) -> Encoding | None:
+    """Returns how the log's problem says its bits are laid out, if it does."""
+    try:
+        problem = (log.meta("fingerprint") or {}).get("problem", {})
+        if not {"head", "layers", "edges"} <= problem.keys():
+            return None
         spec = HeadSpec(**{**problem["head"], "hidden": tuple(problem["head"]["hidden"])})
-        encoding = Encoding(spec, tuple(problem["layers"]), problem["edges"])
-        return [
-            Layer(_named(layer, encoding), width, shared=layer == 0)
-            for layer, width in zip(encoding.layers, encoding.widths, strict=True)
-        ]
-    return [Layer("genome", len(genome), shared=True)]
+        return Encoding(spec, tuple(problem["layers"]), problem["edges"])
+    except (TypeError, ValueError, AttributeError, LookupError) as error:
+        raise MopruneError(f"{log.path}: its problem describes no head ({error})") from error
 
 
 def _named(layer: int, encoding: Encoding) -> str:

@@ -119,8 +119,8 @@ def selection(
     rounds: Rounds = 3,
 ) -> None:
     """Layer selection: epochs per second of a generation's fine-tunings against each alone, with the same losses."""
-    from experiments.bench.selection import bench_selection
     from experiments.bench.generation import cifar, digits
+    from experiments.bench.selection import bench_selection
 
     output = _output(json_file, picture, baseline, tolerance)
     _tell("the search that candidates come from")

@@ -7,7 +7,7 @@ import typer
 
 
 def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="[NAME=]RUN...", help="Folders of finished runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="[NAME=]RUN...", help="Folders of finished runs, or of such.")],
     measure: Annotated[
         list[str] | None,
         typer.Option(help="hypervolume or an objective; repeatable; by default all. Each costs power."),

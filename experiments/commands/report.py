@@ -66,6 +66,6 @@ def _files(run: "FinishedRun") -> "FinishedFiles":
         reported=result.reported,
         log=run.log,
         experiment=dump(result.config),
-        environment=result.folder.read_json("environment.json"),
+        environment=result.environment,
         optimistic=result.optimistic,
     )

@@ -1,4 +1,5 @@
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from experiments.config import ExperimentConfig
 from experiments.loading import bundled, dump, load_experiment, validate
 from experiments.reference import entries
 from experiments.yaml_file import read_yaml
+from moprune.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +50,52 @@ def test_the_example_of_the_readme_is_a_valid_experiment(tmp_path):
     _, _, text = (ROOT / "README.md").read_text().split("```yaml")[1].split("```")[0].partition("\n")
     (tmp_path / "mine.yaml").write_text(text)
     assert isinstance(load_experiment(str(tmp_path / "mine.yaml")), ExperimentConfig)
+
+
+def test_aliases_of_aliases_are_refused_before_they_are_followed(tmp_path):
+    doubled = "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopqrstuvwxyz"))
+    (tmp_path / "bomb.yaml").write_text(f"a: &a [x, x]\n{doubled}")  # 2 ** 26 items, in 500 bytes
+    with pytest.raises(UsageError, match=r"bomb\.yaml: more than 10,000"):
+        load_experiment(str(tmp_path / "bomb.yaml"))
+    (tmp_path / "self.yaml").write_text("data: &a [*a]\n")
+    with pytest.raises(UsageError, match=r"self\.yaml: not valid YAML"):
+        load_experiment(str(tmp_path / "self.yaml"))
+
+
+def test_a_text_that_would_take_minutes_to_read_is_refused(tmp_path):
+    (tmp_path / "long.yaml").write_text("a:\n " * 500_000)
+    with pytest.raises(UsageError, match=r"long\.yaml: more than 500,000 characters"):
+        load_experiment(str(tmp_path / "long.yaml"))
+
+
+def test_an_alias_may_stand_for_what_is_said_twice(tmp_path):
+    text = "data: {source: digits, ood: {search: &pools [noise], test: [photographs]}}\nnetwork: {arch: digits}\n"
+    (tmp_path / "mine.yaml").write_text(f"{text}pruning: {{hidden: &h [4]}}\nseeds: *h\n")
+    config = load_experiment(str(tmp_path / "mine.yaml"))
+    assert config.seeds == config.pruning.hidden == (4,)
+
+
+@pytest.mark.parametrize("value", ["2020-99-99", "!!binary x", "!!python/tuple [1]", "9" * 5000, "[" * 3000])
+def test_values_that_yaml_cannot_make_are_said_so(tmp_path, value):
+    (tmp_path / "bad.yaml").write_text(f"data: {{source: digits}}\nseeds: {value}\n")
+    with pytest.raises(UsageError, match=r"bad\.yaml.*not valid YAML"):
+        load_experiment(str(tmp_path / "bad.yaml"))
+    with pytest.raises(UsageError, match=r"--set seeds=.*not valid YAML"):
+        load_experiment("quickstart", [f"seeds={value}"])
+
+
+def test_a_key_that_breaks_the_line_is_one_line_still(tmp_path):
+    (tmp_path / "bad.yaml").write_text('data: {source: digits}\nnetwork: {arch: digits}\n"a\\n\\e[2J": 1\n')
+    with pytest.raises(UsageError) as caught:
+        load_experiment(str(tmp_path / "bad.yaml"))
+    assert str(caught.value).isprintable()
+
+
+def test_a_fault_above_what_an_override_sets_is_put_down_to_it():
+    with pytest.raises(UsageError, match=r"--set objectives\.0\.name=error: objectives: expected a list"):
+        load_experiment("quickstart", ["objectives.0.name=error"])
+
+
+def test_a_key_that_is_no_text_is_said_so():
+    with pytest.raises(UsageError, match="the key is not UTF-8"):
+        load_experiment("quickstart", ["\udc80search.n_eval=3"])

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from moprune.errors import MopruneError
 from moprune.fronts import hypervolume, nondominated
 from moprune.objectives import Objective
 
@@ -58,3 +59,9 @@ def test_objectives_are_divided_by_their_scale():
 def test_points_beyond_the_worst_do_not_count():
     assert hypervolume(np.array([[1.5, 0.0], [0.5, 0.5]]), goals(2)) == pytest.approx(0.25)
     assert nondominated(np.array([[1.0, 2.0]])).tolist() == [0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_has_no_front(value):
+    with pytest.raises(MopruneError, match="not finite"):
+        nondominated(np.array([[0.0, 1.0], [1.0, value]]))

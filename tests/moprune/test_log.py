@@ -352,6 +352,51 @@ def test_a_folder_that_is_a_file_is_one_clear_line(tmp_path):
         EvaluationLog(tmp_path / "runs" / "log.sqlite")
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE evaluation SET \"values\" = '{'",
+        "UPDATE evaluation SET \"values\" = '[1]'",
+        'UPDATE evaluation SET "values" = \'{"F": [1e999]}\'',
+        'UPDATE evaluation SET "values" = \'{"F": ["x"]}\'',
+        'UPDATE evaluation SET "values" = \'{"F": [1, 2]}\' WHERE id = 1',
+        "UPDATE evaluation SET seconds = 'x'",
+        "UPDATE evaluation SET boolean = 9",
+        "UPDATE evaluation SET length = 1000000000000",
+        "UPDATE evaluation SET genome = x'00'",
+        "UPDATE evaluation SET genome = 'text'",
+        "UPDATE request SET generation = -1",
+        "UPDATE request SET position = 'x' WHERE position = 0",
+    ],
+)
+def test_a_log_without_a_seal_that_holds_something_else_is_damaged(tmp_path, change):
+    """Anybody can write such a log: before there were seals all were like that."""
+    path = tmp_path / "log.sqlite"
+    with EvaluationLog(path) as log:
+        append(log, [record(genome) for genome in genomes(3)])
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM meta WHERE key = 'seal'")
+    connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
+    connection.execute(change)
+    connection.commit()
+    connection.close()
+    with pytest.raises(MopruneError, match=r"log\.sqlite is damaged"), EvaluationLog(path, read_only=True) as log:
+        log.history("search", 1)
+
+
+@pytest.mark.parametrize("value", ["{", "[" * 5000, "\xff"])
+def test_a_fingerprint_that_cannot_be_read_is_damage(tmp_path, value):
+    path = tmp_path / "log.sqlite"
+    EvaluationLog(path).close()
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM meta")
+    connection.execute("INSERT INTO meta VALUES ('format', '1'), ('fingerprint', ?)", (value,))
+    connection.commit()
+    connection.close()
+    with EvaluationLog(path, read_only=True) as log, pytest.raises(MopruneError, match="fingerprint cannot be read"):
+        log.meta("fingerprint")
+
+
 _DRIVER = """
 import os, random, signal, sys, time
 from pathlib import Path
