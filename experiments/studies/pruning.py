@@ -204,12 +204,13 @@ def main(
     sets: Annotated[list[str] | None, typer.Option(help=f"Of: {', '.join(NAMES)}.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 1, 2, ... each with its own division of the images.")] = 10,
     evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of each search.")] = EVALUATIONS,
-    costly: Annotated[bool, typer.Option(help="Add the controls that take longest.")] = False,
+    costly: Annotated[
+        bool, typer.Option(help="Only the controls that take longest, in a folder of their own; the table joins them.")
+    ] = False,
     essential: Annotated[bool, typer.Option(help="Only what the search has to beat, for more seeds.")] = False,
 ) -> None:
     """Runs the study of pruning; one JSON file a data set and seed."""
     chosen = sets or (["digits"] if data is None else list(NAMES))
-    controls = ESSENTIAL if essential else (*CONTROLS, *COSTLY_CONTROLS) if costly else CONTROLS
     sources = {name: load(name, data or Path()) for name in chosen}
     for seed in range(1, seeds + 1):
         for name, source in sources.items():
@@ -218,7 +219,10 @@ def main(
                 continue
             began = time.perf_counter()
             cell = _cell(source, seed, evaluations, out / name / str(seed))
-            table = run_cell(cell, controls, published=not essential)
+            if costly:
+                table = pd.DataFrame(_controls(cell, COSTLY_CONTROLS))
+            else:
+                table = run_cell(cell, ESSENTIAL if essential else CONTROLS, published=not essential)
             write_text(path, json.dumps(json.loads(table.to_json(orient="records")), indent=1) + "\n")
             typer.echo(f"{name}, seed {seed}: {time.perf_counter() - began:.0f} s")
 
