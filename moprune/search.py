@@ -224,8 +224,7 @@ def run_algorithm(
     """Runs an algorithm on any pymoo Problem with a log; returns the algorithm as it ended."""
     refuse_unsuitable(algorithm)
     algorithm = copy.deepcopy(algorithm)
-    if problem.vtype is bool:
-        _pack_duplicates(algorithm)
+    _hash_duplicates(algorithm)
     evaluator = LoggedEvaluator(log, stage=stage, seed=seed, budget=n_eval, observe=observe, executor=executor)
     # A history would deep-copy the algorithm every generation; the log is the history.
     algorithm.setup(
@@ -404,8 +403,8 @@ def _contexts(problem: Problem, pop: Population) -> list[Context]:
     return [PLAIN] * len(contexts)
 
 
-def _pack_duplicates(algorithm: Algorithm) -> None:
-    """Replaces pymoo's pairwise duplicate elimination by an equal one that hashes packed bits."""
+def _hash_duplicates(algorithm: Algorithm) -> None:
+    """Replaces pymoo's duplicate elimination by distances of all pairs, which takes longer than many a candidate."""
     holders: list[Any] = [algorithm, getattr(algorithm, "mating", None), getattr(algorithm, "initialization", None)]
     for holder in holders:
         if type(getattr(holder, "eliminate_duplicates", None)) is DefaultDuplicateElimination:

@@ -129,6 +129,28 @@ def selection(
 
 
 @app.command()
+def overhead(
+    json_file: Json = None,
+    picture: Picture = None,
+    baseline: Baseline = None,
+    tolerance: Tolerance = 0.25,
+    bits: Annotated[int, typer.Option(min=2, help="Of a mask.")] = 2048,
+    floats: Annotated[int, typer.Option(min=1, help="Real numbers of a genome of weights.")] = 270_000,
+    population: Annotated[int, typer.Option(min=4, help="Members.")] = 50,
+    evaluations: Annotated[int, typer.Option(min=20, help="On bits; a fifth of them on real numbers.")] = 1000,
+    rounds: Rounds = 3,
+) -> None:
+    """What a search costs beside its evaluations (operators, duplicates, log), against pymoo alone."""
+    from experiments.bench.overhead import bench_overhead
+
+    output = _output(json_file, picture, baseline, tolerance)
+    rows = bench_overhead(
+        bits=bits, floats=floats, population=population, evaluations=evaluations, rounds=rounds, progress=_tell
+    )
+    _finish(output, rows, rounds)
+
+
+@app.command()
 def ood(
     json_file: Json = None,
     picture: Picture = None,

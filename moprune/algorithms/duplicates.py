@@ -12,8 +12,8 @@ from pymoo.core.population import Population
 class PackedDuplicateElimination(DuplicateElimination):
     """Marks individuals whose bits (or floats, exactly) equal those of an earlier or another individual.
 
-    The same result as pymoo's default on boolean genomes in O(n L) instead of O(n^2 L): with 400 genomes of
-    20,000 bits a generation spends milliseconds on it rather than seconds.
+    The same result as pymoo's default in O(n L) instead of O(n^2 L), save that pymoo also takes floats at a distance up
+    to 1e-16 for equal: with 400 genomes of 20,000 bits a generation spends milliseconds on it rather than seconds.
     """
 
     def _do(self, pop: Population, other: Population | None, is_duplicate: NDArray[np.bool_]) -> NDArray[np.bool_]:
