@@ -5,8 +5,8 @@ store. Log, duplicates and replay stay with the driver, so that nothing is lost 
 killed goes on from its log with any number of workers, or with none.
 """
 
-import socket
 import os
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

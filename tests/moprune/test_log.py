@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from moprune.errors import MopruneError, UsageError
-from moprune.log import EvaluationLog, Record, genome_digest
+from moprune.log import KEPT_BYTES, EvaluationLog, Record, genome_digest
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -57,6 +57,40 @@ def test_bits_come_back_exactly(bits):
     assert X[0].tolist() == bits
 
 
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=20))
+def test_singles_come_back_exactly(numbers):
+    genome = np.array(numbers, dtype=np.float32)
+    with EvaluationLog() as log:
+        append(log, [record(genome)])
+        _, X = log.history("search", 1)
+        found = log.lookup([("c", genome_digest(genome))])
+    assert X.dtype == np.float32
+    assert X.tobytes() == genome.tobytes() == found["c", genome_digest(genome)].genome.tobytes()
+
+
+def test_genomes_of_more_than_a_megabyte_are_logged_by_their_digest_until_they_are_kept(tmp_path):
+    a, b = (np.full(KEPT_BYTES // 8 + 1, number) for number in (1.5, 2.5))
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        append(log, [record(a), record(b)])
+        assert log.lookup([record(a).key])[record(a).key].genome is None
+        table, X = log.history("search", 1)
+        assert X.tolist() == [None, None]
+        log.keep([b])
+        log.keep([b])
+    with EvaluationLog(tmp_path / "log.sqlite") as log:
+        after, X = log.history("search", 1)
+        assert after.equals(table)
+        assert (X.shape, X[0]) == ((2,), None)
+        np.testing.assert_array_equal(X[1], b)
+
+
+def test_a_genome_of_a_megabyte_is_logged_as_it_is():
+    genome = np.full(KEPT_BYTES // 8, 1.5)
+    with EvaluationLog() as log:
+        append(log, [record(genome)])
+        np.testing.assert_array_equal(log.history("search", 1)[1], genome[None])
+
+
 def test_digests_tell_types_and_lengths_apart():
     variants = [
         np.zeros(8, bool), np.zeros(9, bool), np.zeros(1), np.zeros(2), np.array([0.0, -0.0]), np.ones(8, bool),
@@ -65,6 +99,7 @@ def test_digests_tell_types_and_lengths_apart():
     swapped = np.arange(3.0).astype(">f8")
     assert genome_digest(swapped) == genome_digest(np.arange(3.0))
     assert genome_digest(np.arange(6.0)[::2]) == genome_digest(np.array([0.0, 2.0, 4.0]))
+    assert genome_digest(np.arange(3)) == genome_digest(np.arange(3.0)) != genome_digest(np.arange(3, dtype=np.float32))
 
 
 def test_requests_repeat_genomes_and_history_does_not(tmp_path):
@@ -85,9 +120,13 @@ def test_requests_repeat_genomes_and_history_does_not(tmp_path):
         assert table["position"].tolist() == [0, 1, 3]
         assert table["generation"].tolist() == [0, 0, 1]
         assert (np.array([a.genome, b.genome, c.genome]) == X).all()
+        assert list(table) == ["position", "generation", "seconds", "context", "digest", "F"]
+        assert table["digest"].tolist() == [a.digest, b.digest, c.digest]
+        assert (table[["seconds", "context"]] == [0.25, "c"]).all(axis=None)
         assert log.lookup([a.key, ("c", "none")]).keys() == {a.key}
         assert log.lookup([("another context", a.digest)]) == {}
-        assert len(log.history("search", 9)[0]) == 0
+        nothing, X = log.history("search", 9)
+        assert (list(nothing), len(nothing), X.shape) == (list(table), 0, (0, 0))
 
 
 def test_a_generation_is_written_whole_or_not_at_all(tmp_path):
@@ -100,6 +139,17 @@ def test_a_generation_is_written_whole_or_not_at_all(tmp_path):
         assert log.lookup([b.key, c.key]) == {}
         append(log, [b, c], position=1)
         assert log.count("search", 1) == 3
+
+
+def test_what_is_stored_beside_the_evaluations_can_be_replaced(tmp_path):
+    path = tmp_path / "log.sqlite"
+    with EvaluationLog(path) as log:
+        assert log.meta("notes") is None
+        for value in ({"b": 1, "a": [2.5, None]}, "another"):
+            log.set_meta("notes", value)
+            assert log.meta("notes") == value
+    with EvaluationLog(path, read_only=True) as log:  # the seal is checked
+        assert log.meta("notes") == "another"
 
 
 def test_values_that_are_not_finite_are_never_written():
@@ -301,6 +351,11 @@ def test_a_refused_log_holds_no_lock(written):
         EvaluationLog(written)
     written.write_bytes(content)
     EvaluationLog(written).close()
+
+
+def test_folders_that_do_not_exist_are_made(tmp_path):
+    EvaluationLog(tmp_path / "a" / "b" / "log.sqlite").close()
+    assert (tmp_path / "a" / "b" / "log.sqlite").is_file()
 
 
 def test_an_empty_file_is_a_new_log(tmp_path):

@@ -55,11 +55,25 @@ def test_named_objectives_are_their_metrics():
         assert objective(name).compute(o) == o.costs[name]
 
 
+def test_each_has_its_name_and_unit():
+    for name in NAMES:
+        assert objective(name).name == name
+    units = {
+        "error": "share of images",
+        "macro_f1": "mean F1 of the classes",
+        "flops": "FLOPs an image of the slimmed network",
+        "ood_auroc": "share (energy score)",
+        "corruption_error": "mean share of images per corruption",
+    }
+    assert {name: objective(name).unit for name in units} == units
+
+
 def test_shares_are_worst_at_one_and_counts_at_their_largest():
     for name in NAMES:
         if (each := objective(name, largest=7.0)).is_cost:
             expected = 1.0 if name in ("active_fraction", "trainable_share") else 7.0
             assert (each.worst, each.scale, each.minimise) == (expected, expected, True)
+            assert objective(name).scale == 1, "a count whose largest is not known is not scaled"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +93,8 @@ def test_the_expected_cost_is_an_objective():
     table = np.arange(classes**2.0).reshape(classes, classes) * (1 - np.eye(classes))
     each = expected_cost(table)
     assert each.compute(o) == metrics.expected_cost(o.logits, o.labels, table)
-    assert (each.worst, each.reference) == (table.max(), table.max())
+    assert (each.worst, each.reference, each.scale) == (table.max(), table.max(), table.max())
+    assert (each.name, each.unit) == ("expected_cost", "cost an image")
     for wrong in (np.ones((2, 2)), np.zeros((2, 2)), -table, table[:2], np.full((3, 3), np.nan)):
         with pytest.raises(UsageError, match="costs must be a square table"):
             expected_cost(wrong)
@@ -121,6 +136,10 @@ def test_the_neighbour_can_be_chosen(detector, space):
     seen = getattr(o, space)
     score = knn(seen.train, 2)
     expected = np.mean([metrics.auroc(score(seen.images), score(pool)) for pool in seen.pools.values()])
+    nearest = knn(seen.train, 1)
+    assert objective("ood_fpr95", detector=detector, k=1).compute(o) == pytest.approx(
+        np.mean([metrics.fpr95(nearest(seen.images), nearest(pool)) for pool in seen.pools.values()]), abs=1e-15
+    )
     second = objective("ood_auroc", detector=detector, k=2)
     assert second.compute(o) == pytest.approx(expected, abs=1e-15)
     assert second.unit == f"share ({detector} score, k=2)"

@@ -5,10 +5,15 @@ import sqlite3
 import numpy as np
 import pytest
 import torch
+from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.core.duplicate import DefaultDuplicateElimination
+from pymoo.core.population import Population
 from pymoo.core.problem import Problem
+from pymoo.operators.crossover.ux import UX
+from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.optimize import minimize
 
-from moprune.algorithms import DensitySampling, RandomSearch, make
+from moprune.algorithms import DensitySampling, PackedDuplicateElimination, RandomSearch, make
 from moprune.errors import MopruneError, UsageError
 from moprune.fronts import hypervolume, nondominated
 from moprune.log import EvaluationLog
@@ -158,6 +163,73 @@ def test_a_run_tells_its_history_front_and_genomes(tmp_path):
     assert last.hypervolume == pytest.approx(hypervolume(F, problem.objectives))
     assert last.best == {"leading_ones": history.iloc[:, 3].max(), "trailing_zeros": history.iloc[:, 4].max()}
     run.log.close()
+
+
+def test_genomes_of_some_rows_or_of_none(tmp_path):
+    with EvaluationLog() as log:
+        run = find(toy_problem(), None, log=log)
+        X = run.genomes()
+        np.testing.assert_array_equal(run.genomes([3, 0]), X[[3, 0]])
+        assert (run.genomes([]).shape, run.genomes([]).dtype) == ((0, 12), np.dtype(bool))
+        assert run.images() == 0, "a problem that does not count them"
+        untouched = run.history()
+        untouched["solution"] = "changed"
+        assert run.history()["solution"][0] == "1-0"
+
+
+def test_ids_tell_the_search_from_other_stages():
+    with EvaluationLog() as log:
+        run = find(toy_problem(), None, log=log, algorithm=RandomSearch(batch=10), stage="random", seed=3)
+        assert run.history()["solution"][0] == "r3-0"
+        with pytest.raises(UsageError, match="ids look like r3-17"):
+            run.genome("3-0")
+
+
+def test_a_problem_without_our_base_class_is_watched_too():
+    problem, seen = Plain(), []
+    with EvaluationLog() as log:
+        algorithm = make("nsga2", problem, pop_size=8)
+        run_algorithm(problem, algorithm, n_eval=24, seed=1, log=log, observe=seen.append)
+        table, _ = log.history("search", 1)
+    F = np.stack(table["F"])
+    assert [progress.evaluations for progress in seen] == [8, 16, 24]
+    for progress in seen:
+        lowest = F[: progress.evaluations].min(axis=0)
+        assert progress.best == {"f1": lowest[0], "f2": lowest[1]}
+        assert progress.hypervolume is None
+    assert seen[-1].seconds == pytest.approx(table["seconds"].sum())
+
+
+@pytest.mark.parametrize(("problem", "ours"), [(toy_problem(), True), (Plain(), False)])
+def test_pymoos_pairwise_elimination_of_duplicates_is_replaced_for_bits_alone(problem, ours):
+    bits = {"sampling": DensitySampling(), "crossover": UX(), "mutation": BitflipMutation()} if ours else {}
+    with EvaluationLog() as log:
+        ended = run_algorithm(problem, NSGA2(pop_size=8, **bits), n_eval=16, seed=1, log=log)
+    expected = PackedDuplicateElimination if ours else DefaultDuplicateElimination
+    for holder in (ended, ended.mating, ended.initialization):
+        assert type(holder.eliminate_duplicates) is expected
+
+
+def test_the_context_of_a_whole_problem_is_part_of_what_evaluations_are_stored_under():
+    problem, other = toy_problem(), toy_problem()
+    problem.context = "fold=1"
+    with EvaluationLog() as log:
+        for each, stage in ((problem, "a"), (other, "b")):
+            run_algorithm(each, RandomSearch(batch=10), n_eval=10, seed=1, log=log, stage=stage)
+            assert set(log.history(stage, 1)[0]["context"]) == {"fold=1" if each is problem else ""}
+        assert log.requests("a", 1) == log.requests("b", 1)
+
+
+def test_one_candidate_at_a_time_is_refused_the_twentieth_time_in_a_row():
+    problem = Plain()
+    x = np.full((2, 6), 0.5)
+    with EvaluationLog() as log:
+        evaluator = LoggedEvaluator(log)
+        for count in [1] * 19 + [2] + [1] * 19:
+            evaluator.eval(problem, Population.new("X", x[:count]))
+        with pytest.raises(UsageError, match="one candidate at a time 20 times"):
+            evaluator.eval(problem, Population.new("X", x[:1]))
+        assert log.count("search", 0) == 40
 
 
 def test_what_is_in_the_log_is_replayed_and_not_evaluated(tmp_path):

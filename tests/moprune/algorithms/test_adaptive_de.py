@@ -252,12 +252,11 @@ def test_l_shade_loses_its_worst_members_as_evaluations_are_done():
     np.testing.assert_array_equal(np.sort(f), np.sort(np.minimum(sphere(start()), [9.0, 1, 9, 2, 9, 3, 9, 4]))[:4])
 
 
-@pytest.mark.parametrize("algorithm", [LSHADE(), LSHADEEpSin(), SASHADETriEnSin()], ids=lambda a: type(a).__name__)
+@pytest.mark.parametrize("algorithm", [LSHADE, LSHADEEpSin, SASHADETriEnSin])
 def test_a_schedule_without_evaluations_is_refused(algorithm):
     with pytest.raises(UsageError, match="give n_eval"):
-        minimize(Function(sphere), algorithm, ("n_gen", 5), seed=1)
-    algorithm.n_eval = 60
-    assert minimize(Function(sphere), algorithm, ("n_gen", 2), seed=1).F[0] > 0
+        minimize(Function(sphere), algorithm(), ("n_gen", 5), seed=1)
+    assert minimize(Function(sphere), algorithm(n_eval=60), ("n_gen", 2), seed=1).F[0] > 0
 
 
 def test_epsin_follows_a_sinusoid_in_the_first_half_only():
@@ -396,6 +395,29 @@ def test_the_first_winner_alone_is_remembered():
     k = algorithm.which[0]
     assert algorithm.memory_F[k].values[0] == pytest.approx(algorithm.F[0])
     assert algorithm.memory_F[k].next == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "allowed", "refused"),
+    [
+        ("F", [1e-9, 1], [0, 1.01]),
+        ("CR", [0, 1], [-0.01, 1.01]),
+        ("trigonometric", [0, 1], [-0.01, 1.01]),
+        ("trigonometric_cap", [0, 1], [-0.01, 1.01]),
+        ("p_best", [None, 0, 1], [-0.01, 1.01]),
+        ("frequency", [1e-9], [0]),
+        ("memory", [1], [0]),
+        ("learning", [1], [0]),
+        ("period", [2], [1]),
+        ("diversity_floor", [0], [-0.01]),
+    ],
+)
+def test_a_profile_takes_what_its_options_say_and_no_more(option, allowed, refused):
+    for value in allowed:
+        assert getattr(Profile(**{option: value}), option) == value
+    for value in refused:
+        with pytest.raises(UsageError, match="a profile needs"):
+            Profile(**{option: value})
 
 
 def test_switches_of_a_profile():

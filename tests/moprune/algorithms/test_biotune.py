@@ -486,6 +486,11 @@ def test_bad_input_is_refused(make, problem, message):
         minimize(problem, make(), ("n_eval", 60), seed=1)
 
 
+@pytest.mark.parametrize("least", [{"elites": 1}, {"reach": 1e-9}, {"folds": 1}, {"folds": None}])
+def test_the_least_a_profile_needs_is_enough(least):
+    assert minimize(Bowl(), BioTune(profile=Profile(**least)), ("n_eval", 60), seed=1).F[0] >= 0
+
+
 def test_a_problem_that_never_selects_anything_is_refused():
     problem = Blocks()
     problem.selected = lambda x: np.zeros(4, dtype=bool)

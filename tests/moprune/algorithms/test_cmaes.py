@@ -80,6 +80,16 @@ def test_without_bounds_the_first_steps_are_as_wide_as_the_first_members_differ(
         minimize(problem, CMAES(sampling=np.ones((4, 4))), ("n_eval", 20), seed=1)
 
 
+def test_where_some_variables_are_bounded_their_first_steps_are_in_widths_of_the_box():
+    low, high = np.array([-2.0, -np.inf, -1.0, -np.inf]), np.array([6.0, np.inf, 1.0, 9.0])
+    first = np.random.default_rng(0).uniform(-1, 1, size=(8, 4))
+    problem = Bowl(low=low, high=high)
+    algorithm = CMAES(sampling=first, sigma=0.5).setup(problem, termination=("n_eval", 16), seed=1)
+    algorithm.next()
+    spread = np.sqrt(first.var(axis=0).mean())
+    np.testing.assert_allclose(algorithm.scale, [8, spread, 2, spread])
+
+
 def test_a_variable_that_cannot_move_stays():
     problem = Bowl(low=np.array([-2.0, 3, -2, -2]), high=np.array([6.0, 3, 6, 6]))
     minimize(problem, CMAES(8), ("n_eval", 80), seed=1)
