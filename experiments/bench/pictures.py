@@ -39,6 +39,8 @@ def bars(report: Report) -> Figure:
         axes.set_yticks(range(len(entries)), [row.name for row, _ in entries])
         axes.axvline(1, color="0.3", linewidth=0.8)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
+        axes.xaxis.set_minor_formatter("{x:,g}")
         axes.set_xlabel(f"rate of moprune over the other way's [times], median and range of {report.rounds} rounds")
         legend(figure)
     return figure
@@ -74,3 +76,4 @@ def _both_log(axes: Axes, values: Sequence[int]) -> None:
     axes.set_yscale("log")
     axes.set_xticks(list(values), [str(value) for value in values])
     axes.minorticks_off()
+    axes.yaxis.set_major_formatter("{x:,g}")
