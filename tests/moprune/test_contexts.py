@@ -185,7 +185,7 @@ def test_long_genomes_are_logged_by_their_digest_and_the_last_population_is_kept
 
 def test_long_genomes_are_handed_over_in_parts_that_change_nothing(monkeypatch):
     whole = search(Sphere(50), Climber(), n_eval=40, seed=4)
-    monkeypatch.setattr("moprune.search._STACKED_BYTES", 3 * 50 * 8)
+    monkeypatch.setattr("moprune.executors._STACKED_BYTES", 3 * 50 * 8)
     sizes = []
     problem = Sphere(50)
     monkeypatch.setattr(problem, "callback", lambda X, out: sizes.append(len(X)))

@@ -9,12 +9,11 @@ from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.core.duplicate import DefaultDuplicateElimination
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
-from pymoo.operators.crossover.ux import UX
-from pymoo.operators.mutation.bitflip import BitflipMutation
 from pymoo.optimize import minimize
 
 from moprune.algorithms import DensitySampling, PackedDuplicateElimination, RandomSearch, make
 from moprune.errors import MopruneError, UsageError
+from moprune.executors import InProcess
 from moprune.fronts import hypervolume, nondominated
 from moprune.log import EvaluationLog
 from moprune.objectives import Objective, Outcome
@@ -200,14 +199,42 @@ def test_a_problem_without_our_base_class_is_watched_too():
     assert seen[-1].seconds == pytest.approx(table["seconds"].sum())
 
 
-@pytest.mark.parametrize(("problem", "ours"), [(toy_problem(), True), (Plain(), False)])
-def test_pymoos_pairwise_elimination_of_duplicates_is_replaced_for_bits_alone(problem, ours):
-    bits = {"sampling": DensitySampling(), "crossover": UX(), "mutation": BitflipMutation()} if ours else {}
+class OwnElimination(DefaultDuplicateElimination):
+    """Somebody's own, which counts."""
+
+
+@pytest.mark.parametrize(
+    ("given", "used"),
+    [(DefaultDuplicateElimination, PackedDuplicateElimination), (OwnElimination, OwnElimination)],
+)
+def test_pymoos_pairwise_elimination_of_duplicates_is_replaced_but_no_other(given, used):
+    algorithm = NSGA2(pop_size=8, eliminate_duplicates=given())
     with EvaluationLog() as log:
-        ended = run_algorithm(problem, NSGA2(pop_size=8, **bits), n_eval=16, seed=1, log=log)
-    expected = PackedDuplicateElimination if ours else DefaultDuplicateElimination
+        ended = run_algorithm(Plain(), algorithm, n_eval=16, seed=1, log=log)
     for holder in (ended, ended.mating, ended.initialization):
-        assert type(holder.eliminate_duplicates) is expected
+        assert type(holder.eliminate_duplicates) is used
+
+
+def test_the_executor_given_evaluates_what_the_log_does_not_hold():
+    class Counting(InProcess):
+        asked = 0
+
+        def evaluate(self, problem, genomes, values_of, told):
+            self.asked += len(genomes)
+            return super().evaluate(problem, genomes, values_of, told)
+
+    executor = Counting()
+    run = find(toy_problem(), None, executor=executor)
+    assert executor.asked == len(run.genomes()) > 0
+    run.log.close()
+
+
+def test_members_that_were_evaluated_are_not_asked_for_again():
+    with EvaluationLog() as log:
+        evaluator, pop = LoggedEvaluator(log), Population.new("X", np.random.default_rng(0).random((5, 6)))
+        evaluator.eval(Plain(), pop)
+        evaluator.eval(Plain(), pop)
+        assert log.count("search", 0) == 5
 
 
 def test_the_context_of_a_whole_problem_is_part_of_what_evaluations_are_stored_under():
@@ -230,6 +257,28 @@ def test_one_candidate_at_a_time_is_refused_the_twentieth_time_in_a_row():
         with pytest.raises(UsageError, match="one candidate at a time 20 times"):
             evaluator.eval(problem, Population.new("X", x[:1]))
         assert log.count("search", 0) == 40
+
+
+def test_one_candidate_at_a_time_is_nothing_unusual_for_a_single_objective():
+    problem = Given()
+    with EvaluationLog() as log:
+        evaluator = LoggedEvaluator(log)
+        for _ in range(25):
+            evaluator.eval(problem, Population.new("X", np.ones((1, 4), dtype=bool)))
+        assert log.count("search", 0) == 25
+
+
+def test_values_known_in_part_do_not_count_as_the_best():
+    class InPart(Plain):
+        def _evaluate(self, X, out, *_, **__):
+            super()._evaluate(X, out)
+            out["provisional"] = (X[:, 0] < 0.5).astype(float)
+
+    X = np.repeat([[0.1], [0.6], [0.7]], 6, axis=1)
+    seen = []
+    with EvaluationLog() as log:
+        LoggedEvaluator(log, observe=seen.append).eval(InPart(), Population.new("X", X))
+    assert seen[0].best == pytest.approx({"f1": 6 * 0.6, "f2": 6 * 0.3})
 
 
 def test_what_is_in_the_log_is_replayed_and_not_evaluated(tmp_path):

@@ -25,6 +25,7 @@ from moprune.algorithms.adaptive_de import (
     SASHADETriEnSin,
 )
 from moprune.algorithms.adaptive_de.base import Outcome
+from moprune.algorithms.adaptive_de.budget import planned_evaluations
 from moprune.algorithms.adaptive_de.sa_shade import TRIGONOMETRIC
 from moprune.errors import MopruneError, UsageError
 from moprune.testing import AlgorithmContract, toy_problem
@@ -250,6 +251,26 @@ def test_l_shade_loses_its_worst_members_as_evaluations_are_done():
     f = algorithm.pop.get("F")[:, 0]
     assert len(f) == 4
     np.testing.assert_array_equal(np.sort(f), np.sort(np.minimum(sphere(start()), [9.0, 1, 9, 2, 9, 3, 9, 4]))[:4])
+
+
+@pytest.mark.parametrize("make", [lambda **o: LSHADE(20, **o), lambda **o: LSHADEEpSin(20, walk=0, **o)])
+@pytest.mark.parametrize("rate", [0.0, 0.5, 3.0])
+def test_the_archive_is_as_large_as_said(make, rate):
+    algorithm = begun(make(archive_rate=rate, n_eval=10**6), start(20))
+    for _ in range(10):
+        advance(algorithm, algorithm.pop.get("F")[:, 0] - 1)
+    assert len(algorithm.past.rows) == rate * 20
+
+
+def test_a_schedule_of_one_evaluation_is_one():
+    assert planned_evaluations(1, None, "a search") == 1
+    with pytest.raises(UsageError, match="give n_eval"):
+        planned_evaluations(0, None, "a search")
+
+
+@pytest.mark.parametrize("algorithm", [SHADE(8, memory=1), LSHADE(8, memory=1), LSHADE(8, p=1), SaDE(8, learning=1)])
+def test_the_least_and_the_most_that_is_taken_is_enough(algorithm):
+    assert minimize(Function(sphere), algorithm, ("n_eval", 60), seed=1).F[0] < sphere(start()).max()
 
 
 @pytest.mark.parametrize("algorithm", [LSHADE, LSHADEEpSin, SASHADETriEnSin])

@@ -105,10 +105,11 @@ def test_of_many_variables_only_the_variances_are_learnt():
         assert hasattr(algorithm.strategy.sm, "C") == (n_var == 20)
 
 
-def test_it_ends_where_nothing_is_to_be_gained():
+def test_it_ends_where_nothing_is_to_be_gained_and_says_nothing(capsys):
     problem = Bowl(loss=lambda X: np.ones(len(X)))
     minimize(problem, CMAES(8), ("n_eval", 10**5), seed=1)
     assert len(problem.batches) < 1000
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(
