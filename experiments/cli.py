@@ -57,7 +57,7 @@ def run(
     ] = None,
     seeds: Annotated[str | None, typer.Option(help="Run seeds, e.g. 1,2,3.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder [default: runs/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/NAME.")] = None,
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Evaluate in so many Ray processes; by default in threads of this one."),

@@ -263,8 +263,7 @@ def _data_names(results: Sequence[Result], digests: Sequence[str]) -> dict[str, 
     """Returns a name for each data set, by digest; those of one name are told apart by their digests."""
     called = {}
     for result, digest in zip(results, digests, strict=True):
-        data = result.config.data
-        called[digest] = data.name or (Path(data.path).name if data.path else data.source)
+        called[digest] = result.config.data.called
     names = list(called.values())
     return {d: f"{name}#{d[:6]}" if names.count(name) > 1 else name for d, name in called.items()}
 

@@ -132,6 +132,6 @@ def _over_seeds(result: Result) -> str:
 
 
 def _title(result: Result, what: str = "") -> str:
-    name = result.config.description or result.config.data.source
+    name = result.config.description or result.config.data.called
     title = f"{name}: {what}" if what else name
     return f"{title} (members selected on test: optimistic)" if result.optimistic else title

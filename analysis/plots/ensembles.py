@@ -37,7 +37,7 @@ def ensemble(table: pd.DataFrame, *, cost: str = "parameters", split: str = "tes
                 marker=marker, markersize=7, linestyle="none", elinewidth=0.9, label=str(name),
             )  # fmt: skip
         axes.set_xscale("log")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
         axes.set_xlabel(f"{_COSTS[cost]}\n(lower is better)")
         over = f", mean and sd of {seeds} seeds" if seeds > 1 else ""

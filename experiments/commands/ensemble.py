@@ -24,13 +24,13 @@ def ensemble(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
     size: Annotated[int, typer.Option(min=1, help="Votes of an ensemble and of its controls.")] = 5,
     seed: Annotated[
-        list[int] | None, typer.Option(metavar="S", help="Only this run seed. Repeatable [default: all].")
+        list[int] | None, typer.Option(metavar="S", help="Only this run seed. Repeatable; by default all.")
     ] = None,
     method: Annotated[str, typer.Option(help="best_k, greedy, diverse, front, windows or all.")] = "all",
     export: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write the ensemble best on select as one network.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for tables and picture [default: RUN].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables and picture; by default RUN.")] = None,
 ) -> None:
     """Ensembles of front members against single members, unpruned heads and random masks of the same number."""
     import pandas as pd

@@ -12,10 +12,10 @@ def plot(
         list[str] | None,
         typer.Option(
             help="front, front_3d, matrix, parallel, search_to_test, attainment, hypervolume, operators or all. "
-            "Repeatable [default: all]."
+            "Repeatable; by default all."
         ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the pictures [default: RUN/figures].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the pictures; by default RUN/figures.")] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write PDF instead of PNG.")] = False,
 ) -> None:
     """Draw a finished run: its front with the controls, whether it holds on test and over seeds, how it came about."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a finished run.")],
-    out: Annotated[Path | None, typer.Option(help="The HTML file [default: RUN/report.html].")] = None,
+    out: Annotated[Path | None, typer.Option(help="The HTML file; by default RUN/report.html.")] = None,
     full: Annotated[
         bool, typer.Option("--full", help="Run moprune ensemble and moprune explain first where they were not.")
     ] = False,
@@ -57,7 +57,7 @@ def _files(run: "FinishedRun") -> "FinishedFiles":
     result = run.result
     return FinishedFiles(
         folder=result.folder.path,
-        title=result.config.description or result.config.data.source,
+        title=result.config.description or result.config.data.called,
         findings=findings(result),
         front=result.front,
         controls=result.controls,

@@ -1,5 +1,6 @@
 """What an experiment file may say of its data and its network."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -67,6 +68,11 @@ class DataConfig(Section):
     split_seed: int = Field(0, description="decides which images go where")
     ood: OodConfig = OodConfig()
     corruptions: CorruptionsConfig = CorruptionsConfig()
+
+    @property
+    def called(self) -> str:
+        """What a person calls the data: a data set's name, the last part of a path, or else the source."""
+        return self.name or Path(self.path or "").name or self.source
 
     @field_validator("mode", "corrupted", "corruptions")
     @classmethod

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 from scipy import stats
 
@@ -15,12 +16,16 @@ from experiments.main import main
 
 @pytest.fixture
 def other(finished_run, tmp_path):
-    """Makes a run like the finished one, with changed results, and settings and data if asked."""
+    """Makes a run like the first seed of the finished one, with changed results, and settings and data if asked."""
 
     def make(name, *, values=None, seeds=range(1, 11), data=None, replace=(), objectives=None):
         folder = tmp_path / name
         shutil.copytree(finished_run, folder)
         (folder / "SHA256SUMS").unlink()  # of files that are changed here on purpose
+        for file in ("front.csv", "controls.csv"):
+            table = pd.read_csv(folder / file)
+            first = table[table["seed"] == 1]
+            pd.concat([first.assign(seed=seed) for seed in seeds]).to_csv(folder / file, index=False)
         summary = json.loads((folder / "summary.json").read_text())
         entry = summary["seeds"]["1"]
         summary["seeds"] = {}
@@ -29,18 +34,21 @@ def other(finished_run, tmp_path):
             if values is not None:
                 changed["hypervolume"]["search"]["test"] = changed["test"]["search"]["error"] = values(seed)
             summary["seeds"][str(seed)] = changed
-        if objectives is not None:
-            summary["objectives"] = objectives
-        (folder / "summary.json").write_text(json.dumps(summary))
-        if data is not None:
-            environment = json.loads((folder / "environment.json").read_text())
-            environment["digests"]["data"] = data
-            (folder / "environment.json").write_text(json.dumps(environment))
         text = (folder / "experiment.yaml").read_text()
         for old, new in replace:
             assert old in text
             text = text.replace(old, new)
-        (folder / "experiment.yaml").write_text(text)
+        config = yaml.safe_load(text) | {"seeds": list(seeds)}
+        if objectives is not None:  # so many of all measures; the others are reported alone
+            measures = summary["objectives"] | summary["reported"]
+            for key, chosen in (("objectives", list(measures)[:objectives]), ("reported", list(measures)[objectives:])):
+                summary[key], config[key] = {each: measures[each] for each in chosen}, chosen
+        (folder / "summary.json").write_text(json.dumps(summary))
+        (folder / "experiment.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+        if data is not None:
+            environment = json.loads((folder / "environment.json").read_text())
+            environment["digests"]["data"] = data
+            (folder / "environment.json").write_text(json.dumps(environment))
         return str(folder)
 
     return make
@@ -128,8 +136,7 @@ def test_one_algorithm_over_data_sets_is_compared_with_its_controls_there(other)
 def test_what_cannot_be_compared_is_refused_in_one_line(other, tmp_path, capsys):
     a = other("a")
     b = other("b", data="1" * 64, replace=[("nsga2", "smsemoa")])
-    objectives = {"error": {"unit": "share of images", "minimise": True, "worst": 1.0}}
-    c = other("c", objectives=objectives)
+    c = other("c", objectives=1)
     (tmp_path / "again").mkdir()
     shutil.copytree(a, tmp_path / "again/a")
     for command, message in (

@@ -3,6 +3,7 @@
 import pytest
 import yaml
 
+from experiments.config.data import DataConfig
 from experiments.loading import dump, load_experiment
 from experiments.run_folder import RunFolder
 from moprune.errors import UsageError
@@ -55,3 +56,17 @@ def test_a_profile_is_filled_in_for_the_genome_and_publication_given():
     assert (second.search.algorithm, second.refinement.parameters, second.refinement.delta) == ("pso", ("head",), 0.01)
     assert (second.search.pop_size, second.search.n_eval, second.refinement.members.count) == (10, 160, 0)
     assert load_experiment("sa-shade", ["search.algorithm=cmaes"]).search.pop_size == 10
+
+
+@pytest.mark.parametrize(
+    ("data", "called"),
+    [
+        ({"source": "folder", "path": "photos/leaves"}, "leaves"),
+        ({"source": "tar", "path": "leaves.tar"}, "leaves.tar"),
+        ({"source": "features", "path": "."}, "features"),
+        ({"source": "torchvision", "name": "CIFAR10"}, "CIFAR10"),
+        ({"source": "digits"}, "digits"),
+    ],
+)
+def test_data_are_called_by_what_tells_them_apart(data, called):
+    assert DataConfig(**data).called == called
