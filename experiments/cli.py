@@ -84,6 +84,7 @@ def run(
     config = load_experiment(experiment, overrides)
     folder = out or Path("runs") / find_experiment(experiment, overrides).stem
     with LiveProgress() as progress:
+        progress.opening()
         try:
             from experiments.runner import run_experiment
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from moprune.search import Progress as Generation
 
 _QUIET_SECONDS = 10.0
+_OPENING = "opening data and network"
 
 
 class LiveProgress:
@@ -49,8 +50,16 @@ class LiveProgress:
         self.stop()
 
     def stop(self) -> None:
-        """Ends the live display; what was shown stays."""
+        """Ends the live display; what was shown stays, but for what is no longer so."""
+        if self._note.plain == _OPENING:
+            self._note.plain = ""
         self._live.stop()
+
+    def opening(self) -> None:
+        """Shows on a terminal that data and network are being opened, which is all there is to see for some seconds."""
+        if self._console.is_terminal:
+            self._note.plain = _OPENING
+            self._live.refresh()
 
     def generation(self, progress: Generation) -> None:
         """Shows a generation of a search or control."""
@@ -62,7 +71,7 @@ class LiveProgress:
             progress.evaluations,
             max(progress.budget, progress.evaluations),
             f"evaluations{resumed}",
-            f"best of each so far: {best}{volume}",
+            f"{'scored in part, best of each' if progress.provisional else 'best of each so far'}: {best}{volume}",
         )
 
     def working(self, what: str, done: int, total: int, unit: str) -> None:

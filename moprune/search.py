@@ -42,6 +42,8 @@ class Progress:
         best: best value of each objective so far, natural units.
         hypervolume: of everything evaluated so far, see :func:`moprune.fronts.hypervolume`; None for a Problem
             that is not a :class:`SearchProblem`.
+        provisional: whether ``best`` and ``hypervolume`` are those of this generation's scores in part alone (a subset,
+            a rung, fewer training seeds), which do not compare with others.
     """
 
     stage: str
@@ -52,6 +54,7 @@ class Progress:
     seconds: float
     best: dict[str, float]
     hypervolume: float | None
+    provisional: bool = False
 
 
 Observer = Callable[[Progress], None]
@@ -387,7 +390,7 @@ class LoggedEvaluator(Evaluator):
         self._observe(
             Progress(
                 self._stage, self._seed, self._position, self._budget, self._replayed, self._seconds,
-                dict(zip(names, best.tolist(), strict=True)), volume,
+                dict(zip(names, best.tolist(), strict=True)), volume, provisional,
             )
         )  # fmt: skip
 

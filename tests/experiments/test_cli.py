@@ -1,11 +1,15 @@
 """The command line as such."""
 
+import io
 import subprocess
 import sys
 
+import pytest
 import typer
+from rich.console import Console
 
 from experiments.cli import app
+from experiments.progress import LiveProgress
 
 
 def test_help_is_instant_because_torch_is_not_imported():
@@ -24,3 +28,11 @@ def test_no_text_of_a_help_is_taken_for_markup_and_left_out():
     found = [text for text in texts(typer.main.get_command(app)) if text]
     assert len(found) > 50
     assert [text for text in found if "[" in text] == []  # rich shows nothing of "[default: x]"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_says_at_once_what_is_going_on_and_a_file_is_not_bothered(terminal):
+    out = io.StringIO()
+    with LiveProgress(Console(file=out, force_terminal=terminal, width=80)) as progress:
+        progress.opening()
+    assert ("opening data and network" in out.getvalue()) == terminal

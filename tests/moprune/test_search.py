@@ -277,8 +277,11 @@ def test_values_known_in_part_do_not_count_as_the_best():
     X = np.repeat([[0.1], [0.6], [0.7]], 6, axis=1)
     seen = []
     with EvaluationLog() as log:
-        LoggedEvaluator(log, observe=seen.append).eval(InPart(), Population.new("X", X))
+        evaluator = LoggedEvaluator(log, observe=seen.append)
+        evaluator.eval(InPart(), Population.new("X", X))
+        evaluator.eval(InPart(), Population.new("X", X[:1] / 2))  # all of them in part
     assert seen[0].best == pytest.approx({"f1": 6 * 0.6, "f2": 6 * 0.3})
+    assert [each.provisional for each in seen] == [False, True]
 
 
 def test_what_is_in_the_log_is_replayed_and_not_evaluated(tmp_path):
