@@ -6,9 +6,10 @@ took twelve times as long. And the last bits of a product may depend on how many
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from threading import Lock
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 
 class _Single:
@@ -17,12 +18,19 @@ class _Single:
     def __init__(self) -> None:
         self._lock, self._holders = Lock(), 0
 
+    @cached_property
+    def _libraries(self) -> ThreadpoolController:
+        """The libraries that are loaded, found once: Ctrl-C gets lost in the callback that looks for them."""
+        import scipy.linalg  # noqa: F401 - brings a BLAS of its own
+
+        return ThreadpoolController()
+
     @contextmanager
     def __call__(self) -> Iterator[None]:
         with self._lock:
             self._holders += 1
             if self._holders == 1:
-                self._limits = threadpool_limits(1, "blas")
+                self._limits = self._libraries.limit(limits=1, user_api="blas")
         try:
             yield
         finally:
