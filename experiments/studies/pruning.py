@@ -101,7 +101,8 @@ def run_cell(cell: Cell, controls: Sequence[str], *, published: bool = True) -> 
     return pd.DataFrame([*arms, *_published(cell)] if published else arms)
 
 
-def _sound(cell: Cell) -> list[dict[str, Any]]:
+def _sound(cell: Cell, *, drawn: bool = True) -> list[dict[str, Any]]:
+    """The sound search, with as many random masks scored in its way if asked for."""
     problem = cell.problem(
         members=8, mode="short", objectives=["brier", "active_fraction", _AUROC], reported=("error", *_REPORTED)
     )
@@ -113,14 +114,17 @@ def _sound(cell: Cell) -> list[dict[str, Any]]:
     seconds = time.perf_counter() - began
     members = _assessed(agreed, np.arange(len(agreed.genomes())))
     front = pd.concat([_assessed(run, run.front_index()), members], ignore_index=True)
+    searched = problem.assess(agreed.genomes()[:1], ["search"])["error_search"].iloc[0]
     arms = [
-        _row(cell, SOUND, front, members["solution"].iloc[0], seconds=seconds),
+        _row(cell, SOUND, front, members["solution"].iloc[0], seconds=seconds) | {"error_search": float(searched)},
         _row(cell, "sound, best measured member", front, _chosen(cell, front)),
     ]
+    if not drawn:
+        return arms
     began = time.perf_counter()
-    drawn = cell.searched("random", problem, RandomSearch(batch=40))
+    masks = cell.searched("random", problem, RandomSearch(batch=40))
     seconds = time.perf_counter() - began
-    front = _assessed(drawn, drawn.front_index())
+    front = _assessed(masks, masks.front_index())
     arms.append(_row(cell, "random masks, sound evaluation", front, _chosen(cell, front), seconds=seconds))
     everything = problem.assess(np.ones((1, length), dtype=bool), ["test"]).assign(solution="all")
     return [*arms, _row(cell, "unpruned committee", everything, "all", volume=False)]
@@ -145,7 +149,8 @@ def _published(cell: Cell) -> list[dict[str, Any]]:
         best = history.sort_values(["error_search", "active_fraction_search", "solution"])["solution"].iloc[0]
         front = judge.assess(run.genomes()[kept], ["test"]).assign(solution=history["solution"].to_numpy())
         claimed = history[history["solution"] == best].iloc[0]
-        row = _row(cell, arm, front, best, seconds=seconds) | {"claimed_error": claimed["error_search"]}
+        claims = {"claimed_error": claimed["error_search"], "error_search": claimed["error_search"]}
+        row = _row(cell, arm, front, best, seconds=seconds) | claims
         if problem.task.optimistic:  # what was selected is what is reported
             row |= {"error_test": claimed["error_search"]}
         arms.append(row)
@@ -204,6 +209,9 @@ def main(
     sets: Annotated[list[str] | None, typer.Option(help=f"Of: {', '.join(NAMES)}.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 1, 2, ... each with its own division of the images.")] = 10,
     evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of each search.")] = EVALUATIONS,
+    profiles: Annotated[
+        bool, typer.Option(help="Only the sound search and the published one, in a folder of their own, as --costly.")
+    ] = False,
     costly: Annotated[
         bool, typer.Option(help="Only the controls that take longest, in a folder of their own; the table joins them.")
     ] = False,
@@ -221,6 +229,8 @@ def main(
             cell = _cell(source, seed, evaluations, out / name / str(seed))
             if costly:
                 table = pd.DataFrame(_controls(cell, COSTLY_CONTROLS))
+            elif profiles:
+                table = pd.DataFrame([*_sound(cell, drawn=False), *_published(cell)])
             else:
                 table = run_cell(cell, ESSENTIAL if essential else CONTROLS, published=not essential)
             write_text(path, json.dumps(json.loads(table.to_json(orient="records")), indent=1) + "\n")

@@ -25,6 +25,7 @@ MEASURES = {"error_test": "less", "ood_auroc_test": "more", "brier_test": "less"
 """What is compared, and which direction is better."""
 
 _COLUMNS = {
+    "error_search": "accuracy on search",
     "error_test": "accuracy",
     "brier_test": "Brier",
     "active_fraction_test": "active",
@@ -195,7 +196,7 @@ def _means(results: pd.DataFrame, name: str) -> str:
         cells = [str(arm), str(len(group))]
         for column in columns:
             values = group[column].to_numpy(float)
-            cells.append(_cell(column, 1 - values if column == "error_test" else values))
+            cells.append(_cell(column, 1 - values if column in ("error_search", "error_test") else values))
         lines.append(cells)
     heads = ["arm", "seeds", *(_COLUMNS[column] for column in columns)]
     return f"### {name}\n\n" + markdown_table(heads, lines)
