@@ -22,14 +22,17 @@ import numpy as np
 import pandas as pd
 import typer
 from pymoo.core.algorithm import Algorithm
+from scipy.spatial.distance import pdist
 from torch import nn
 
+from experiments.studies.memory import PeakMemory
 from experiments.tasks.drawn import drawn
 from moprune.algorithms import GivenGenomes, RandomSearch, make
 from moprune.algorithms.adaptive_de import PROFILES, Profile, SASHADETriEnSin
 from moprune.data import Split, Task, limit, open_tar
 from moprune.data.corruptions import corrupted_splits
 from moprune.files import write_text
+from moprune.log import EvaluationLog
 from moprune.metrics import error as error_of
 from moprune.metrics import worst_class_error
 from moprune.networks import Preprocess, pretrained
@@ -37,7 +40,8 @@ from moprune.networks.selection import State
 from moprune.objectives import Objective, Outcome
 from moprune.population import finetune
 from moprune.population.recipes import STEP_COST, Recipe, draw_recipes
-from moprune.search import Run, search
+from moprune.problem import Genomes
+from moprune.search import Run, run_algorithm
 from moprune.seeding import derive
 from problems.refinement import Members, RefinementProblem, finetuned
 from problems.refinement.controls import Labelled, Setting, points, suitable
@@ -207,7 +211,9 @@ def _searched(
     """Returns the best candidate by the search split alone; ``claimed`` is what it scored there."""
     began = time.perf_counter()
     evaluations = evaluations or cell.evaluations
-    run = search(problem, build(problem), n_eval=evaluations, seed=cell.seed)
+    log = EvaluationLog(None)
+    algorithm = run_algorithm(problem, build(problem), n_eval=evaluations, seed=cell.seed, log=log)
+    run = Run(problem, log, cell.seed)
     seconds = time.perf_counter() - began
     best = run.front_index()[:1]
     claimed = float(run.history()[f"{problem.objectives[0].name}_search"].iloc[best[0]])
@@ -215,7 +221,13 @@ def _searched(
     if problem is cell.biases:
         state = cell.soup | state
     row = _row(cell, (state,), run.images(), seconds)
-    return [row | {"claimed": claimed, "evaluations": evaluations, "success": _success(run)}]
+    spread = diversity(algorithm.pop.get("X"))
+    return [row | {"claimed": claimed, "evaluations": evaluations, "success": _success(run), "diversity": spread}]
+
+
+def diversity(genomes: Genomes) -> float:
+    """Returns the root-mean-square difference of two genes, mean over pairs of a population ``(n, n_var)``, n >= 2."""
+    return float(pdist(np.asarray(genomes, dtype=np.float64)).mean() / np.sqrt(genomes.shape[1]))
 
 
 def _descended(cell: Cell) -> list[dict[str, Any]]:
@@ -317,7 +329,9 @@ def main(
             if path.is_file() or not name.startswith(tuple(only.split(","))):
                 continue
             began = time.perf_counter()
-            rows = [row | {"arm": name} for row in run()]
+            with PeakMemory() as memory:
+                found = run()
+            rows = [row | {"arm": name, "memory": memory.peak} for row in found]
             write_text(path, json.dumps(json.loads(pd.DataFrame(rows).to_json(orient="records")), indent=1) + "\n")
             typer.echo(f"seed {seed}, {name}: {time.perf_counter() - began:.0f} s")
 

@@ -35,6 +35,9 @@ AGAINST = (
 )
 """What the searches of the members' shares are compared with."""
 
+TOLD_OF_SOME = {"memory": "GB", "success": "successes", "diversity": "diversity"}
+"""What not every arm or table has: peak resident memory, and of searches successes and diversity."""
+
 COMPARED = ("nll_test", "error_test")
 
 _PERCENT = [name for name in MEASURES if name != "nll_test"]
@@ -67,8 +70,9 @@ def summary(results: pd.DataFrame) -> pd.DataFrame:
     table = groups[[*MEASURES, "nll_search", "images", "seconds"]].mean()
     table.insert(0, "seeds", groups.size())
     table["spread"] = groups["nll_test"].std()
-    if "success" in results:
-        table["success"] = groups["success"].mean()
+    for name in TOLD_OF_SOME:
+        if name in results:
+            table[name] = groups[name].mean()
     return table.sort_values("nll_test")
 
 
@@ -97,14 +101,15 @@ def markdown(results: pd.DataFrame) -> str:
 
 def _means(results: pd.DataFrame) -> str:
     table = summary(results)
-    heads = ["arm", *MEASURES.values(), "NLL on search", "± (NLL)", "images", "s", "successes", "seeds"]
+    extra = {name: head for name, head in TOLD_OF_SOME.items() if name in table}
+    told = {"memory": "{:.2f}", "success": "{:.0%}", "diversity": "{:.2f}"}
+    heads = ["arm", *MEASURES.values(), "NLL on search", "± (NLL)", "images", "s", *extra.values(), "seeds"]
     lines = []
     for arm, row in table.iterrows():
         cells = [f"{row['nll_test']:.3f}", *(f"{row[name]:.1%}" for name in _PERCENT), f"{row['nll_search']:.3f}"]
-        success = row.get("success", np.nan)
         cells += [f"{row['spread']:.3f}", f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}"]
-        cells += ["" if np.isnan(success) else f"{success:.0%}", f"{row['seeds']:.0f}"]
-        lines.append([str(arm), *cells])
+        cells += ["" if np.isnan(row[name]) else told[name].format(row[name]) for name in extra]
+        lines.append([str(arm), *cells, f"{row['seeds']:.0f}"])
     return markdown_table(heads, lines)
 
 

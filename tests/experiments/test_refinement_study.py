@@ -1,6 +1,7 @@
 """The refinement study: its arms run on a small task, and its tables say what its figures do."""
 
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import torch
 from scipy import stats
 
 from experiments.studies import refinement, refinement_table
+from experiments.studies.memory import PeakMemory
 from moprune.data import Task, TensorInputs
 from moprune.errors import UsageError
 from moprune.networks import pretrained
@@ -51,6 +53,7 @@ def test_arms_of_each_kind_measure_the_same_on_test(cell):
     assert all(names <= set(row) for row in rows.values())
     assert rows["mixing stage D"]["nll_search"] <= rows["control start"]["nll_search"]
     assert rows["mixing stage D"]["claimed"] == pytest.approx(rows["mixing stage D"]["nll_search"], rel=1e-5)
+    assert 0 < rows["mixing stage D"]["diversity"] < 1
     whole = 2 * refinement.POPULATION * len(cell.task.search)  # the last generation is completed
     assert 0 < rows["mixing stage D"]["images"] <= whole
 
@@ -84,7 +87,7 @@ def test_results_are_read_point_by_point_and_written_into_a_page(tmp_path):
             {"arm": "control gradient", "seed": seed, "point": f"{kind}, 3 epochs", **measures}
             for kind in ("everything", "norms")
         ]
-        mixed = [{"arm": "mixing de", "seed": seed, **measures, "nll_test": 0.5}]
+        mixed = [{"arm": "mixing de", "seed": seed, **measures, "nll_test": 0.5, "diversity": 0.5}]
         (folder / "control gradient.json").write_text(json.dumps(gradient))
         (folder / "mixing de.json").write_text(json.dumps(mixed))
     table = refinement_table.read(tmp_path / "results")
@@ -96,7 +99,26 @@ def test_results_are_read_point_by_point_and_written_into_a_page(tmp_path):
     assert text.startswith("Read me.")
     assert "old" not in text
     assert "| mixing de | 0.500 | 25.0% |" in text
+    assert "| s | diversity | seeds |" in text
     again = refinement_table.read(tmp_path / "all.csv")
     assert len(again) == 6
     with pytest.raises(UsageError, match="holds no results"):
         refinement_table.read(tmp_path / "none")
+
+
+def test_diversity_is_the_mean_difference_of_two_genomes():
+    genomes = np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 4.0]])
+    assert refinement.diversity(genomes) == pytest.approx((5 + 5 + 0) / 3 / np.sqrt(2))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells it on Linux alone")
+def test_peak_memory_is_that_of_the_part_alone():
+    with PeakMemory() as small:
+        pass
+    with PeakMemory() as large:
+        held = np.ones(50_000_000)
+        del held
+    with PeakMemory() as after:
+        pass
+    assert large.peak - small.peak == pytest.approx(0.4, abs=0.1)
+    assert after.peak - small.peak < 0.1
