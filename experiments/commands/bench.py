@@ -54,6 +54,7 @@ def heads(
     hidden: Annotated[int, typer.Option(min=1, help="Hidden units.")] = 512,
     classes: Annotated[int, typer.Option(min=2, help="Classes.")] = 3,
     batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 32,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")] = 10,
     published_network: Annotated[
         str, typer.Option(help="Backbone of the published way: pretrained_digits or resnet50.")
     ] = "pretrained_digits",
@@ -65,8 +66,8 @@ def heads(
 
     output = _output(json_file, picture, baseline, tolerance)
     row = bench_heads(
-        images=images, features=features, hidden=hidden, classes=classes, batch_size=batch_size, device=device,
-        published=published_network, rounds=rounds, progress=_tell,
+        images=images, features=features, hidden=hidden, classes=classes, batch_size=batch_size, epochs=epochs,
+        device=device, published=published_network, rounds=rounds, progress=_tell,
     )  # fmt: skip
     _finish(output, [row], rounds, device)
 

@@ -14,7 +14,7 @@ import typer
 from analysis.statistics import holm, not_worse, signed_rank
 from experiments.studies.feature_sets import NAMES
 from experiments.studies.pruning import PUBLISHED_ON_TEST, SOUND
-from experiments.studies.tables import markdown_table, publish
+from experiments.studies.tables import latest, markdown_table, publish
 from moprune.errors import UsageError
 from moprune.files import write_text
 
@@ -222,7 +222,7 @@ def main(
 ) -> None:
     """Writes the tables of the pruning study."""
     found = pd.concat([read(each) for each in results], ignore_index=True)
-    found = found.drop_duplicates(["set", "seed", "arm"], keep="last")
+    found = latest(found, ["set", "seed", "arm"])
     if csv is not None:
         write_text(csv, found.to_csv(index=False, lineterminator="\n", float_format="%.6g"))
     publish(markdown(found), page)

@@ -12,7 +12,7 @@ import pandas as pd
 import typer
 
 from analysis.statistics import holm
-from experiments.studies.tables import MARKER, markdown_table, paired_t, publish
+from experiments.studies.tables import MARKER, latest, markdown_table, paired_t, publish
 from moprune.errors import UsageError
 from moprune.files import write_text
 
@@ -137,7 +137,7 @@ def main(
 ) -> None:
     """Makes the tables of the refinement study."""
     table = pd.concat([read(path) for path in results], ignore_index=True)
-    table = table.drop_duplicates(["arm", "seed"], keep="last").sort_values(["arm", "seed"], ignore_index=True)
+    table = latest(table, ["arm", "seed"]).sort_values(["arm", "seed"], ignore_index=True)
     if csv is not None:
         write_text(csv, table.to_csv(index=False, float_format="%.6g"))
     publish(markdown(table), page)

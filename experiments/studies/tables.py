@@ -27,6 +27,12 @@ def paired_t(differences: pd.Series) -> float:
     return float(ttest_1samp(differences, 0).pvalue)
 
 
+def latest(results: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Returns one row for each value of the keys, the last, in the place of the first."""
+    first = results.drop_duplicates(keys)[keys]
+    return first.merge(results.drop_duplicates(keys, keep="last"), on=keys, how="left")[list(results.columns)]
+
+
 def publish(tables: str, page: Path | None) -> None:
     """Puts tables into a page, in place of those behind its :data:`MARKER`; without a page they are printed.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from moprune.errors import UsageError, not_one_of
+from moprune.networks.products import affine
 from moprune.seeding import torch_generator
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType({"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid})
@@ -203,13 +204,13 @@ class TrainedHead:
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns logits ``(n, C)`` for full-width features ``(n, D)`` on the head's device."""
-        return _affine(self.representation(features), self.weights.matrices[-1], self.weights.biases[-1])
+        return affine(self.representation(features), self.weights.matrices[-1].T, self.weights.biases[-1])
 
     def representation(self, features: Tensor) -> Tensor:
         """Returns what the last layer reads, ``(n, d)``: the last hidden layer's outputs, or the kept features."""
         x = features.index_select(1, self.kept)
         for matrix, bias in zip(self.weights.matrices[:-1], self.weights.biases[:-1], strict=True):
-            x = activate(self.spec.activation, _affine(x, matrix, bias))
+            x = activate(self.spec.activation, affine(x, matrix.T, bias))
         return x
 
     def module(self) -> nn.Sequential:
@@ -244,10 +245,6 @@ class SelectFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the selected features."""
         return x.index_select(1, self.indices)
-
-
-def _affine(x: Tensor, matrix: Tensor, bias: Tensor | None) -> Tensor:
-    return x @ matrix if bias is None else torch.addmm(bias, x, matrix)
 
 
 def activate(name: str, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from experiments.studies import pruning, pruning_table
 from experiments.studies.feature_sets import SHARES, load
+from experiments.studies.tables import latest
 from moprune.errors import UsageError
 
 
@@ -119,3 +120,10 @@ def test_help_says_what_it_does():
     app.command()(pruning.main)
     text = CliRunner().invoke(app, ["--help"]).output
     assert "--evaluations" in text
+
+
+def test_a_later_result_takes_the_place_of_an_earlier_one():
+    found = pd.DataFrame({"arm": ["b", "a", "b"], "seed": [1, 1, 1], "error": [0.5, 0.25, np.nan], "new": [1, 2, 3]})
+    kept = latest(found, ["arm", "seed"])
+    assert kept[["arm", "new"]].to_numpy().tolist() == [["b", 3], ["a", 2]]
+    assert kept["error"].isna().tolist() == [True, False]
