@@ -2,9 +2,11 @@
 
 import copy
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from itertools import chain
 from operator import attrgetter
+from typing import TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -13,6 +15,8 @@ from torch.func import functional_call
 from moprune.errors import UsageError
 from moprune.networks.modes import evaluating
 from moprune.networks.selection import State
+
+T = TypeVar("T")
 
 # Of the largest logit; the two halves run the very same operations, so this is far more than they differ by.
 _TOLERANCE = 1e-4
@@ -96,14 +100,33 @@ class Suffix:
         Raises:
             UsageError: the state holds a tensor that is not among the changed ones.
         """
+        return self.with_state(state, lambda run: run(frontier))
+
+    def with_state(self, state: State, work: Callable[[Callable[[Sequence[Tensor]], Tensor]], T]) -> T:
+        """Returns what some work makes of the network with some tensors changed.
+
+        They are put in place once, which for a small network costs as much as a batch.
+
+        Args:
+            state: as in a call.
+            work: is given what maps the frontier of a batch to its logits (n, C), of use until it returns.
+
+        Raises:
+            UsageError: the state holds a tensor that is not among the changed ones.
+        """
         if not self._known.issuperset(state):
             strange = next(name for name in state if name not in self._known)
             raise UsageError(f"the state changes {strange!r}, which is frozen here; name it in changed=")
-        values = {self._names[name]: value for name, value in state.items() if name in self._names}
-        inputs = tuple(value.clone() if i in self._written else value for i, value in enumerate(frontier))
+        values = {f"rest.{self._names[name]}": value for name, value in state.items() if name in self._names}
+
+        def run(rest: nn.Module, frontier: Sequence[Tensor]) -> Tensor:
+            inputs = (value.clone() if i in self._written else value for i, value in enumerate(frontier))
+            logits: Tensor = rest(*inputs)
+            return logits
+
         with evaluating(self._rest):
-            logits: Tensor = functional_call(self._rest, values, inputs)
-        return logits
+            result: T = functional_call(_Held(self._rest), values, (lambda rest: work(partial(run, rest)),))
+        return result
 
     def _use(self, prefix: nn.Module | None, rest: nn.Module) -> None:
         """Takes a prefix (None for nothing) and what comes after it into use."""
@@ -154,6 +177,17 @@ class Suffix:
         versions = [value._version for value in values]
         self(values, state)
         self._written = frozenset(i for i, value in enumerate(values) if value._version != versions[i])
+
+
+class _Held(nn.Module):
+    """A module that some work is given while its tensors are changed."""
+
+    def __init__(self, rest: nn.Module) -> None:
+        super().__init__()
+        self.rest = rest
+
+    def forward(self, work: Callable[[nn.Module], T]) -> T:
+        return work(self.rest)
 
 
 def tensors_in_order(network: nn.Module) -> tuple[str, ...]:
