@@ -82,7 +82,7 @@ def move(
     inputs: Tensor,
     gradient: Tensor,
     training: Training,
-    rate: float,
+    rate: float | Tensor,
     on: Tensor | None = None,
 ) -> None:
     """Moves a layer of several heads by stochastic gradient descent with momentum, in place.
@@ -97,20 +97,28 @@ def move(
         inputs: of the layer, ``(P, images, fan in)``.
         gradient: of the loss by the layer's outputs before activation, ``(P, images, fan out)``.
         training: momentum and weight decay.
-        rate: the learning rate.
+        rate: the learning rate, 0-d where a step is recorded.
         on: 1 or 0 for each weight; those that are off stay at zero.
     """
     mu, ahead = training.momentum, training.nesterov and training.momentum > 0
     if training.weight_decay:
         matrix.mul_(1.0 - rate * training.weight_decay)
     if ahead:
-        matrix.add_(velocity, alpha=rate * mu)
+        _add(matrix, velocity, rate, mu)
     torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
     if on is not None:
         velocity.mul_(on)
-    matrix.sub_(velocity, alpha=rate * (1 + mu) if ahead else rate)
+    _add(matrix, velocity, rate, -(1 + mu) if ahead else -1)
     if bias is not None and bias_velocity is not None:
         if ahead:
-            bias.add_(bias_velocity, alpha=rate * mu)
+            _add(bias, bias_velocity, rate, mu)
         bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
-        bias.sub_(bias_velocity, alpha=rate * (1 + mu) if ahead else rate)
+        _add(bias, bias_velocity, rate, -(1 + mu) if ahead else -1)
+
+
+def _add(target: Tensor, what: Tensor, rate: float | Tensor, factor: float) -> None:
+    """Adds ``rate * factor * what`` in place."""
+    if isinstance(rate, Tensor):
+        target.addcmul_(what, rate, value=factor)
+    else:
+        target.add_(what, alpha=rate * factor)

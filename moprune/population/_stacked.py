@@ -22,6 +22,7 @@ from moprune.networks.heads import (
     connections,
 )
 from moprune.population._descent import Learner, move
+from moprune.population._replay import launched
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -95,9 +96,14 @@ class _Stack:
         self._waited = torch.zeros(count, dtype=torch.int64, device=self.device)
         self._best: list[HeadWeights | None] = [None] * count
         self._results: list[tuple[HeadWeights, int] | None] = [None] * count
+        self._launched = launched(self._descend, self.device)
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
         """Takes one step on a batch shared by all heads; returns their summed losses before it, ``(P,)``."""
+        self.steps += 1
+        return self._launched(x, targets, self.training.rate(self.steps - 1))
+
+    def _descend(self, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
         outputs = [x * self._masks[0]]
         for layer, (matrix, bias) in enumerate(zip(self._matrices, self._biases, strict=True)):
             y = torch.bmm(outputs[-1], matrix) if bias is None else torch.baddbmm(bias, outputs[-1], matrix)
@@ -107,7 +113,6 @@ class _Stack:
         log_probabilities = outputs[-1].log_softmax(2)
         losses = -(log_probabilities * targets).sum((1, 2))
         gradient = log_probabilities.exp_().sub_(targets).div_(len(targets))
-        rate = self.training.rate(self.steps)
         for layer in reversed(range(len(self._matrices))):
             following = gradient
             if layer > 0:
@@ -117,7 +122,6 @@ class _Stack:
                 self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
                 outputs[layer], following, self.training, rate, self._on[layer],
             )  # fmt: skip
-        self.steps += 1
         return losses
 
     def continues(self, losses: Tensor, epoch: int) -> bool:
@@ -150,6 +154,7 @@ class _Stack:
         self._biases = [None if b is None else b.index_select(0, keep) for b in self._biases]
         self._bias_velocities = [None if b is None else b.index_select(0, keep) for b in self._bias_velocities]
         self._least, self._waited = self._least.index_select(0, keep), self._waited.index_select(0, keep)
+        self._launched = launched(self._descend, self.device)  # the tensors are others
 
     def finished(self) -> list[tuple[HeadWeights, int]]:
         """Returns each candidate's full-width weights and the epochs it trained."""

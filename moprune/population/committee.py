@@ -26,6 +26,7 @@ from moprune.networks.heads import (
     activation_gradient,
 )
 from moprune.population._descent import Learner, Watch, move, trained
+from moprune.population._replay import launched
 from moprune.population.training import Training
 from moprune.population.workers import give_up_if
 
@@ -207,6 +208,7 @@ class _Blocks:
         self._matrices, self._biases = self._placed(start)
         self._velocities = [torch.zeros_like(m) for m in self._matrices]
         self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
+        self._launched = launched(self._descend, device)
 
     def _placed(self, start: HeadWeights) -> tuple[list[Tensor], list[Tensor | None]]:
         """Returns each member's share of the start weights."""
@@ -225,6 +227,10 @@ class _Blocks:
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
         """Takes one step on a batch ``(b, D)``; returns the sum over images of the members' mean loss before it."""
+        self.steps += 1
+        return self._launched(x, targets, self.training.rate(self.steps - 1))
+
+    def _descend(self, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
         count, width = self._units[0].shape
         read = x.index_select(1, self._units[0].reshape(-1)).view(len(x), count, width).transpose(0, 1)
         outputs = [read * self._on[0][:, None, :]]
@@ -236,7 +242,6 @@ class _Blocks:
         log_probabilities = outputs[-1].log_softmax(2)
         loss = -(log_probabilities * targets).sum() / self.members
         gradient = log_probabilities.exp_().sub_(targets).div_(len(x))
-        rate = self.training.rate(self.steps)
         for layer in reversed(range(len(self._matrices))):
             following = gradient
             if layer > 0:
@@ -247,7 +252,6 @@ class _Blocks:
                 self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
                 outputs[layer], following, self.training, rate,
             )  # fmt: skip
-        self.steps += 1
         return loss
 
     def weights(self, start: HeadWeights) -> list[HeadWeights]:

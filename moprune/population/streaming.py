@@ -59,9 +59,21 @@ class Stream:
     def _read(self, batches: Sequence[Tensor]) -> Block:
         places, sizes = torch.cat(list(batches)), [len(batch) for batch in batches]
         device = self.labels.device
-        x = self.features.index_select(0, places).to(device).split(sizes)
+        x = copied_beside(self.features.index_select(0, places), device).split(sizes)
         targets = one_hot(self.labels[places.to(device)], self.classes).float().split(sizes)
         return list(zip(x, targets, strict=True))
+
+
+def copied_beside(x: Tensor, device: torch.device) -> Tensor:
+    """Returns a tensor of the CPU on a device; a GPU goes on with its work while this thread waits for the copy."""
+    if device.type != "cuda":
+        return x.to(device)
+    working, copying = torch.cuda.current_stream(device), torch.cuda.Stream(device)
+    with torch.cuda.stream(copying):
+        moved = x.pin_memory().to(device, non_blocking=True)
+    copying.synchronize()
+    moved.record_stream(working)  # else its memory could be handed out again while the work still reads it
+    return moved
 
 
 def teach(learners: Sequence[Learner], stream: Stream, training: Training, seed: int, workers: int) -> None:

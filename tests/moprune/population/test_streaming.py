@@ -157,3 +157,13 @@ def test_start_weights_are_those_of_features_in_memory(tmp_path):
     ):
         found, expected = make(stored), make(data)
         assert all(torch.equal(a, b) for a, b in zip(found.matrices, expected.matrices, strict=True))
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def test_features_copied_beside_the_work_are_the_same(device):
+    x = torch.randn(100, 7)
+    moved = streaming.copied_beside(x, torch.device(device))
+    assert moved.device.type == device
+    assert torch.equal(moved.cpu(), x)
