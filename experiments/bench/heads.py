@@ -7,6 +7,7 @@ get the same data, masks, initial weights and batches, and must come to the same
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from experiments.bench import naive_heads
 from experiments.bench.naive_heads import TOLERANCE
 from experiments.bench.published import Backbone
 from experiments.bench.rows import OURS, Measured, Row, Tell, check_rounds, in_turns
-from experiments.bench.timing import Work
+from experiments.bench.timing import Work, torch_peak
 from moprune.devices import resolve_device
 from moprune.errors import UsageError, not_one_of
 from moprune.networks.heads import HeadSpec, HeadWeights, Masks, TrainedHead, initial_weights
@@ -175,13 +176,14 @@ def bench_heads(
 
 def _figures(some: Population, measured: Measured, mode: str, device: torch.device) -> dict[str, int | float | str]:
     on = [float(masks[MODES.index(mode)].float().mean()) for masks in some.masks]
-    peaks = [each.peak for each in measured.limits]
-    shares = [some.work().operations * rate / peak for rate, peak in zip(measured.rates[OURS], peaks, strict=True)]
+    rates = [some.work().operations * rate for rate in measured.rates[OURS]]
+    shares = [rate / each.peak for rate, each in zip(rates, measured.limits, strict=True)]
     return {
         "strategy": choose_strategy(some.spec, device),
         "mean density": sum(on) / len(on),
         "least share of the matrix-product peak, active weights": min(shares),
         "largest share": max(shares),
+        "median share of the peak of torch.mm": median(rates) / torch_peak(device),
     }
 
 

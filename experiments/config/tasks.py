@@ -128,6 +128,9 @@ class RefinementConfig(Section):
         None, description="for algorithms that redraw the images they score on; by default the whole split"
     )
     batch_size: Count = Field(500, description="images scored at once")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the search's forward passes; select and test are always scored in float32"
+    )
     publication: Literal["sa_shade", "metaheuristics"] | None = Field(
         None, description="of profile paper: which publication's protocol and settings (default sa_shade)"
     )

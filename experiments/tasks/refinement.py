@@ -84,6 +84,7 @@ class Refinement(TaskKind):
             reestimate=refinement.reestimate,
             images_a_subset=refinement.images_a_subset,
             batch_size=refinement.batch_size,
+            precision=refinement.precision,
             seed=seed,
             device=config.device,
             on_prepared=lambda part, done, total: working(f"inputs of {part}", done, total, "inputs"),

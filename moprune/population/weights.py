@@ -10,24 +10,28 @@ and 2.6 times with 200, `DigitsNet` 1.0 times with batches of 60 and 1.6 with 50
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from moprune.errors import UsageError
+from moprune.errors import UsageError, not_one_of
 from moprune.networks.modes import device_of
 from moprune.networks.selection import State
 from moprune.networks.suffix import Suffix
 from moprune.population.batches import Batches, PerImage, laid_out
 from moprune.population.workers import give_up_if, in_parallel
 
-PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+PRECISIONS: Mapping[str, torch.dtype] = MappingProxyType(
+    {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+)
+"""Of forward passes, by name."""
 
 SLACK = 1e-9
 """Relative; how far a loss must exceed its bound to be dropped. Far above the rounding of sums in float64, so that
@@ -68,7 +72,7 @@ def score_states(
     per_image: PerImage | None = None,
     bounds: Sequence[float | None] | None = None,
     calibration: Batches | None = None,
-    precision: torch.dtype = torch.float32,
+    precision: str = "float32",
 ) -> Iterator[Scored]:
     """Yields what each candidate makes of the images, in order.
 
@@ -107,7 +111,7 @@ def score_states(
         state, bound = item
         replica = replicas.get()
         try:
-            with torch.autocast(place.type, precision, enabled=precision != torch.float32):
+            with torch.autocast(place.type, PRECISIONS[precision], enabled=precision != "float32"):
                 state = {name: laid_out(tensor.to(place)) for name, tensor in state.items()}
                 if calibration is not None:
                     state = _reestimated(replica, state, calibration, stop)
@@ -132,7 +136,7 @@ def reestimated(suffix: Suffix, state: State, calibration: Batches) -> State:
     Raises:
         UsageError: as there.
     """
-    _check(suffix, None, None, calibration, torch.float32)
+    _check(suffix, None, None, calibration, "float32")
     placed = {name: laid_out(tensor.to(device_of(suffix.network))) for name, tensor in state.items()}
     return _reestimated(suffix.replica(), placed, calibration, Event())
 
@@ -142,10 +146,10 @@ def _check(
     per_image: PerImage | None,
     bounds: Sequence[float | None] | None,
     calibration: Batches | None,
-    precision: torch.dtype,
+    precision: str,
 ) -> None:
     if precision not in PRECISIONS:
-        raise UsageError(f"precision {precision} is not one of {', '.join(map(str, PRECISIONS))}")
+        raise not_one_of("precision", precision, PRECISIONS)
     if bounds is not None and per_image is None:
         raise UsageError("bounds are given but not what they bound; give per_image, such as nll_per_image")
     if calibration is None:

@@ -48,6 +48,8 @@ class RefinementProblem(SearchProblem):
         images_a_subset: size of the subsets of ``search`` that an algorithm may have candidates scored on
             (:class:`moprune.contexts.Context`); None for no subsets.
         batch_size: inputs a forward pass.
+        precision: of the search's forward passes, ``float32``, ``bfloat16`` or ``float16``; select and test are always
+            scored in float32. Less than float32 is faster where the processor has it, and slower elsewhere.
         seed: the run seed: of subsets.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ...
         on_prepared: called with (part of the task, inputs done, inputs in all) while inputs are prepared.
@@ -71,6 +73,7 @@ class RefinementProblem(SearchProblem):
         reestimate: bool = False,
         images_a_subset: int | None = None,
         batch_size: int = 500,
+        precision: str = "float32",
         seed: int = 0,
         device: str | torch.device = "auto",
         on_prepared: Callable[[str, int, int], None] | None = None,
@@ -92,6 +95,7 @@ class RefinementProblem(SearchProblem):
             preprocess=preprocess or Preprocess(),
             reestimate=reestimate,
             batch_size=batch_size,
+            precision=precision,
             device=resolve_device(device),
             on_prepared=on_prepared,
         )

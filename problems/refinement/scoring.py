@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from moprune.data import Inputs, Task, limit
-from moprune.errors import UsageError
+from moprune.errors import UsageError, not_one_of
 from moprune.metrics import nll_terms
 from moprune.networks.modes import device_of
 from moprune.networks.selection import State, norm_statistics, state_of
@@ -18,7 +18,7 @@ from moprune.networks.store import digest_of
 from moprune.networks.suffix import Suffix
 from moprune.objectives import NEEDS, Outcome
 from moprune.population.batches import Batches, batches
-from moprune.population.weights import Scored, reestimated, score_states
+from moprune.population.weights import PRECISIONS, Scored, reestimated, score_states
 
 Candidate: TypeAlias = Sequence[State]
 """What predicts: one state of the network, or several whose probabilities are averaged."""
@@ -44,6 +44,8 @@ class StateScorer:
         preprocess: an item to what the network reads.
         reestimate: whether batch normalisation statistics are re-estimated for each state.
         batch_size: inputs a forward pass.
+        precision: of the forward passes over ``search``, one of :data:`moprune.population.weights.PRECISIONS`; the
+            other splits are always scored in float32.
         device: where the work is done.
         on_prepared: called with (part, inputs done, inputs in all) when a part is prepared.
 
@@ -62,8 +64,11 @@ class StateScorer:
         reestimate: bool,
         batch_size: int,
         device: torch.device,
+        precision: str = "float32",
         on_prepared: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        if precision not in PRECISIONS:
+            raise not_one_of("precision", precision, PRECISIONS)
         if refused := sorted(needs - _PROVIDED):
             raise UsageError(
                 f"an objective needs {refused[0]} ({NEEDS[refused[0]]}), which pruning alone provides; drop it"
@@ -75,7 +80,7 @@ class StateScorer:
                     "the objective"
                 )
         self.task, self.needs = task, needs
-        self.preprocess, self.batch_size = preprocess, batch_size
+        self.preprocess, self.batch_size, self.precision = preprocess, batch_size, precision
         self.base = copy.deepcopy(network).to(device).requires_grad_(False).eval()
         statistics = norm_statistics(self.base) if reestimate else ()
         if reestimate and not statistics:
@@ -143,7 +148,8 @@ class StateScorer:
             )
         data = self._prepared(False, "search") if subset is None else self._prepared_subset(subset)
         labels = self.task.search.labels if subset is None else self.task.search.labels[subset]
-        for scored in self._scored(states, data, whole=False, bounds=bounds, terms=terms):
+        scores = self._scored(states, data, whole=False, bounds=bounds, terms=terms, precision=self.precision)
+        for scored in scores:
             found = None if scored.logits is None else Outcome(_finite(scored.logits), labels)
             yield found, scored.total, float(scored.images)
 
@@ -165,7 +171,11 @@ class StateScorer:
             rows = [i for i, state in enumerate(states) if whole != known.issuperset(state)]
             if not rows:
                 continue
-            scored = self._scored([states[i] for i in rows], self._prepared(whole, part), whole=whole)
+            searched = part.partition("/")[0] == "search"
+            scored = self._scored(
+                [states[i] for i in rows], self._prepared(whole, part), whole=whole,
+                precision=self.precision if searched else "float32",
+            )  # fmt: skip
             for i, each in zip(rows, scored, strict=True):
                 assert each.logits is not None  # nothing is dropped without a bound
                 found[i] = _finite(each.logits)
@@ -177,6 +187,7 @@ class StateScorer:
         data: Batches,
         *,
         whole: bool,
+        precision: str,
         bounds: Sequence[float | None] | None = None,
         terms: Terms | None = None,
     ) -> Iterator[Scored]:
@@ -187,6 +198,7 @@ class StateScorer:
             per_image=None if terms is None else _PerImage(terms),
             bounds=None if terms is None else bounds,
             calibration=self._calibration(whole) if self.reestimate else None,
+            precision=precision,
         )
 
     def _suffix(self, whole: bool) -> Suffix:
@@ -263,6 +275,7 @@ class StateScorer:
             "preprocess": repr(self.preprocess),
             "reestimate": self.reestimate,
             "batch_size": self.batch_size,
+            **({} if self.precision == "float32" else {"precision": self.precision}),  # older runs have none
         }
 
     def __getstate__(self) -> dict[str, Any]:

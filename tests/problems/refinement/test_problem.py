@@ -228,6 +228,20 @@ def test_reestimated_statistics_are_those_of_the_training_images():
     assert expected != pytest.approx(make_problem("norms").values(start, ("test",))[0, 0, 0], rel=1e-3)
 
 
+def test_the_search_alone_is_scored_in_less_precision():
+    plain, rough = make_problem("norms"), make_problem("norms", precision="bfloat16")
+    x = plain.genotype.start + 0.05 * np.random.default_rng(0).standard_normal((6, plain.n_var))
+    whole = plain.values(x, ("search", "select", "test"))
+    found = rough.values(x, ("search", "select", "test"))
+    assert (found[:, 1:] == whole[:, 1:]).all()
+    assert (found[:, 0] != whole[:, 0]).any()
+    assert np.allclose(found[:, 0], whole[:, 0], rtol=0.02)
+    assert rough.fingerprint() != plain.fingerprint()
+    assert np.allclose(rough.evaluate(x), found[:, 0])
+    with pytest.raises(UsageError, match="precision"):
+        make_problem("norms", precision="int8")
+
+
 def test_pools_and_corruptions_are_scored_where_objectives_ask_for_them():
     inputs, labels = images(180, 1)
     pools = {split: {f"noise{split == 'test'}": torch.rand(20, 1, 8, 8)} for split in ("search", "test")}
