@@ -84,7 +84,7 @@ def enter(arguments: Sequence[str]) -> list[Entrant]:
                 f"{named[0][1]} and {path} have different objectives ({_said(results[0])}; {_said(results[i])}); "
                 "compare runs of the same"
             )
-    digests = [str(result.folder.read_json("environment.json")["digests"]["data"]) for result in results]
+    digests = [_data_digest(result) for result in results]
     data = _data_names(results, digests)
     several = len(set(digests)) > 1
     entrants = [
@@ -97,6 +97,13 @@ def enter(arguments: Sequence[str]) -> list[Entrant]:
                 f"two runs on {entrant.data} are called {entrant.name!r}; give them names: NAME={named[i][1]}"
             )
     return entrants
+
+
+def _data_digest(result: Result) -> str:
+    digest = result.environment.get("digests", {}).get("data")
+    if digest is None:
+        raise result.folder.broken("environment.json", "it has no digest of the data")
+    return str(digest)
 
 
 def measured(entrants: Sequence[Entrant], measures: Sequence[str] = ()) -> pd.DataFrame:

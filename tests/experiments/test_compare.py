@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,16 @@ def test_runs_on_the_same_data_are_compared_seed_by_seed(other, tmp_path, capsys
     assert table.loc[0, "p"] == stats.wilcoxon(-0.2 - seeds / 100).pvalue
     assert table.loc[0, "difference"] == pytest.approx(np.median(-0.2 - seeds / 100))
     assert table.loc[0, "verdict"] == "better"
+
+
+@pytest.mark.parametrize("environment", ['{"digests": {}}', '{"digests": 3}', "[]"])
+def test_an_environment_that_names_no_data_is_one_line(other, environment, capsys):
+    damaged = other("a")
+    (Path(damaged) / "environment.json").write_text(environment)
+    assert main(["compare", damaged, other("b")]) != 0
+    error = " ".join(capsys.readouterr().err.split())
+    assert "environment.json" in error
+    assert "Traceback" not in error
 
 
 def test_another_budget_is_said(other, capsys):
