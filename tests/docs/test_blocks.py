@@ -35,7 +35,6 @@ NOT_RUN = {
     "docs/scaling.md": 2,  # installation; a cluster
     "docs/selection-study.md": 2,
     "docs/selection.md": 1,
-    "docs/trust.md": 1,  # changes how what follows computes
     "docs/tutorial.md": 2,  # installation; published weights
 }
 
