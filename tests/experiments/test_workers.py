@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from experiments.bench.large import write_features
 from experiments.main import main
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'moprune[ray]'")
@@ -88,7 +89,27 @@ def test_results_are_the_same_with_1_2_and_4_workers_and_without(task, executors
         assert_same(tmp_path / "0", tmp_path / str(workers))
 
 
-def test_a_killed_driver_goes_on_from_its_log_with_workers_and_without(cluster, tmp_path, capsys):
+def test_features_on_disk_are_read_by_each_worker(executors, tmp_path):
+    from experiments.config import ExperimentConfig
+    from experiments.progress import LiveProgress
+    from experiments.runner import run_experiment
+
+    write_features(tmp_path, 600, 8)
+    config = ExperimentConfig.model_validate(
+        {
+            "data": {"source": "features", "path": str(tmp_path)}, "network": {"arch": "features"},
+            "pruning": {"memory_limit": 1e-6, "hidden": [8], "mode": "full", "training": {"epochs": 2}},
+            "objectives": ["brier", "active_fraction"], "search": {"n_eval": 20, "pop_size": 10},
+            "controls": ["random"], "device": "cpu",
+        }
+    )  # fmt: skip
+    run_experiment(config, tmp_path / "0", LiveProgress())
+    run_experiment(config, tmp_path / "2", LiveProgress(), executors[2])
+    assert_same(tmp_path / "0", tmp_path / "2")
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_driver_goes_on_from_its_log_with_workers_and_without(sign, cluster, tmp_path, capsys):
     long = ["--set", "search.n_eval=120", "--set", "pruning.training.epochs=20"]
     program = [sys.executable, "-m", "experiments.main", "run", *words(PRUNING, *long, "--workers", "2")]
     log = tmp_path / "killed/log.sqlite"
@@ -97,8 +118,9 @@ def test_a_killed_driver_goes_on_from_its_log_with_workers_and_without(cluster, 
     )
     while process.poll() is None and not (log.exists() and requests(log) >= 20):
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
+    process.send_signal(sign)
+    stopped = process.wait()
+    assert stopped == (130 if sign == signal.SIGINT else -sign), "the run ended before it could be stopped"
     shutil.copytree(tmp_path / "killed", tmp_path / "again")
     assert main(["run", *words(PRUNING, *long), "--out", str(tmp_path / "killed")]) == 0
     assert main(["run", *words(PRUNING, *long, "--workers", "2"), "--out", str(tmp_path / "again")]) == 0
