@@ -89,7 +89,17 @@ def population(
     seed: int,
     device: torch.device,
 ) -> Population:
-    """Returns candidates on synthetic features; masks have density U(0, 1)."""
+    """Returns candidates on synthetic features; masks have density U(0, 1).
+
+    Raises:
+        UsageError: an unknown mode; no image, no candidate or no epoch.
+    """
+    if mode not in MODES:
+        raise not_one_of("mode", mode, MODES)
+    if min(images, candidates, epochs) < 1:
+        raise UsageError(
+            f"a benchmark needs images, candidates and epochs, not {images}, {candidates}, {epochs} of them"
+        )
     spec = HeadSpec(features, (hidden,), classes)
     training = Training(epochs=epochs, batch_size=batch_size, learning_rate=1e-3, weight_decay=0.0)
     x, labels = _data(images, features, classes, seed)
@@ -138,13 +148,10 @@ def bench_heads(
         UsageError: arguments that make no benchmark.
         MopruneError: the two ways disagree, see :func:`experiments.bench.naive_heads.compare`.
     """
-    if mode not in MODES:
-        raise not_one_of("mode", mode, MODES)
     check_rounds(rounds)
-    if not 1 <= naive_candidates <= candidates or min(images, epochs) < 1:
+    if not 1 <= naive_candidates <= candidates:
         raise UsageError(
-            "a benchmark needs 1 <= naive candidates <= candidates, >= 1 image and >= 1 epoch, not "
-            f"{naive_candidates}, {candidates}, {images}, {epochs}"
+            f"a benchmark needs 1 to {candidates} naive candidates (of its candidates), not {naive_candidates}"
         )
     tell, place = progress or (lambda _: None), resolve_device(device)
     sizes = {
