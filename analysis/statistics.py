@@ -188,24 +188,26 @@ class Comparison:
         if self.verdict == "too few":
             return f"{on}: {self.too_few()} (median difference {self.difference:+.3g})."
         if self.verdict == "equal":
-            return f"{on}: {self.first} and {self.second} are equal in all {self.pairs} {self.unit}."
+            return f"{on}: {self.first} and {self.second} are equal in all {self.over}."
         size = f"median difference {self.difference:+.3g}"
         if math.isfinite(self.low):
             size += f", 95% interval {self.low:+.3g} to {self.high:+.3g}"
         size += f"; p = {_p(self.p_holm)}" + (f", Holm over {self.family}" if self.family > 1 else "")
         if self.verdict == "no difference":
-            return (
-                f"{on}: no difference between {self.first} and {self.second} that {self.pairs} {self.unit} can show "
-                f"({size})."
-            )
-        won = f"in {self.wins if self.verdict == 'better' else self.losses} of {self.pairs} {self.unit}"
+            return f"{on}: no difference between {self.first} and {self.second} that {self.over} can show ({size})."
+        won = f"in {self.wins if self.verdict == 'better' else self.losses} of {self.over}"
         return f"{on}: {self.first} is {self.verdict} than {self.second} {won} ({size})."
+
+    @property
+    def over(self) -> str:
+        """How many pairs of what, in words."""
+        return f"{self.pairs} {self.unit.removesuffix('s') if self.pairs == 1 else self.unit}"
 
     def too_few(self) -> str:
         """Returns why so few pairs cannot show a difference, and how many can."""
         over = f" over {self.family} comparisons" if self.family > 1 else ""
         return (
-            f"{self.pairs} {self.unit} cannot show a difference between {self.first} and {self.second}: the smallest "
+            f"{self.over} cannot show a difference between {self.first} and {self.second}: the smallest "
             f"p they can reach{over} is {smallest_p(self.pairs, self.family):.2g}; it takes "
             f"{pairs_needed(self.family, self.alpha)}"
         )

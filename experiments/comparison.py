@@ -220,8 +220,8 @@ def _table(comparisons: Sequence[Comparison]) -> Table:
     first = comparisons[0]
     where = f"{first.data}: " if first.data else ""
     pairs = sorted({each.pairs for each in comparisons})
-    count = "-".join(str(n) for n in pairs[:: max(1, len(pairs) - 1)])
-    title = f"{where}{first.first} (A) and {first.second} (B), {count} {first.unit}, test split"
+    over = first.over if len(pairs) == 1 else f"{pairs[0]}-{pairs[-1]} {first.unit}"
+    title = f"{where}{first.first} (A) and {first.second} (B), {over}, test split"
     table = Table(title=title, title_justify="left", box=SIMPLE, collapse_padding=True)
     table.add_column("measure", no_wrap=True)
     for name in ("A\nmedian", "B\nmedian", "A - B\nmedian", "95%\ninterval", "effect\n(r)", "p\n(Holm)", "A is"):

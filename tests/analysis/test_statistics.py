@@ -208,7 +208,7 @@ class TestCompare:
             two_runs(dict.fromkeys(seeds, 0.0), dict.fromkeys(seeds, 1.0)), {"error": True}
         )
         assert found.verdict == "too few"
-        assert f"{n} seeds cannot show a difference between A and B" in found.sentence()
+        assert f"{n} {'seed' if n == 1 else 'seeds'} cannot show a difference between A and B" in found.sentence()
         assert f"is {2.0 ** (1 - n):.2g}; it takes 6" in found.sentence()
 
     def test_what_six_seeds_can_show_they_cannot_show_of_two_measures(self):

@@ -165,3 +165,10 @@ def test_what_cannot_be_compared_is_refused_in_one_line(other, tmp_path, capsys)
         assert error.count("moprune: error") == 1
         assert message in error
     assert not (tmp_path / "x.png").exists()
+
+
+def test_one_seed_is_one_seed(other, capsys):
+    assert main(["compare", other("a", seeds=(1,))]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "(B), 1 seed, test split" in out
+    assert "1 seed cannot show a difference" in out
