@@ -2,10 +2,12 @@
 
 import copy
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 from operator import attrgetter
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import torch
@@ -66,8 +68,21 @@ class Suffix:
         """
         shared = {id(tensor): tensor for tensor in _tensors(self.network).values()}
         twin = object.__new__(type(self))
-        twin.__dict__.update(copy.deepcopy(vars(self), shared))
+        twin.__dict__.update(copy.deepcopy({**vars(self), "_spare": None}, shared), _spare=SimpleQueue())
         return twin
+
+    @contextmanager
+    def lent(self) -> Iterator["Suffix"]:
+        """Lends a replica that nobody else has; it is kept for the next who asks."""
+        spare = self._spare
+        try:
+            replica = spare.get_nowait()
+        except Empty:
+            replica = self.replica()
+        try:
+            yield replica
+        finally:
+            spare.put(replica)
 
     @property
     def cached(self) -> bool:
@@ -131,6 +146,7 @@ class Suffix:
     def _use(self, prefix: nn.Module | None, rest: nn.Module) -> None:
         """Takes a prefix (None for nothing) and what comes after it into use."""
         self._prefix, self._rest = prefix, rest
+        self._spare: SimpleQueue[Suffix] = SimpleQueue()
         names = {id(tensor): name for name, tensor in _tensors(rest).items()}
         # What the suffix never reads changes nothing; a tied tensor may have another name there.
         own = _tensors(self.network)

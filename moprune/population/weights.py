@@ -12,7 +12,6 @@ and 2.6 times with 200, `DigitsNet` 1.0 times with batches of 60 and 1.6 with 50
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from threading import Event
 from types import MappingProxyType
 
@@ -101,23 +100,19 @@ def score_states(
     _check(suffix, per_image, bounds, calibration, precision)
     place = device_of(suffix.network)
     workers = torch.get_num_threads() if place.type == "cpu" else 1
-    # A call of a suffix puts tensors into its modules for as long as it takes: threads need modules of their own.
-    replicas: SimpleQueue[Suffix] = SimpleQueue()
-    for _ in range(workers):
-        replicas.put(suffix.replica())
 
     @torch.no_grad()
     def work(item: tuple[State, float | None], stop: Event) -> Scored:
         state, bound = item
-        replica = replicas.get()
-        try:
-            with torch.autocast(place.type, PRECISIONS[precision], enabled=precision != "float32"):
-                state = {name: laid_out(tensor.to(place)) for name, tensor in state.items()}
-                if calibration is not None:
-                    state = _reestimated(replica, state, calibration, stop)
-                scored = _score(replica, state, batches, per_image, bound, stop)
-        finally:
-            replicas.put(replica)
+        # A call of a suffix puts tensors into its modules for as long as it takes: threads need modules of their own.
+        with (
+            suffix.lent() as replica,
+            torch.autocast(place.type, PRECISIONS[precision], enabled=precision != "float32"),
+        ):
+            state = {name: laid_out(tensor.to(place)) for name, tensor in state.items()}
+            if calibration is not None:
+                state = _reestimated(replica, state, calibration, stop)
+            scored = _score(replica, state, batches, per_image, bound, stop)
         spent = 0 if calibration is None else calibration.images
         return Scored(scored.logits, scored.total, scored.images + spent)
 
@@ -138,7 +133,8 @@ def reestimated(suffix: Suffix, state: State, calibration: Batches) -> State:
     """
     _check(suffix, None, None, calibration, "float32")
     placed = {name: laid_out(tensor.to(device_of(suffix.network))) for name, tensor in state.items()}
-    return _reestimated(suffix.replica(), placed, calibration, Event())
+    with suffix.lent() as replica:
+        return _reestimated(replica, placed, calibration, Event())
 
 
 def _check(

@@ -2,8 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from queue import SimpleQueue
+from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import NamedTuple
 
@@ -37,7 +36,7 @@ class Prefixes:
         self._share = share and not any(
             isinstance(module, _BatchNorm) and not module.track_running_stats for module in network.modules()
         )
-        self._cuts: dict[int, _Cut] = {}
+        self._cuts: dict[int, Suffix] = {}
         self._kept: OrderedDict[tuple[int, int], _Kept] = OrderedDict()
         self._lock = Lock()
 
@@ -48,8 +47,8 @@ class Prefixes:
         """
         cut = min(self._places[name] for name in changed) if self._share else 0
         for each in {0, cut} - self._cuts.keys():
-            self._cuts[each] = _Cut(Suffix(self._network, self._order[each:]), SimpleQueue())
-        return cut if self._cuts[cut].suffix.cached else 0
+            self._cuts[each] = Suffix(self._network, self._order[each:])
+        return cut if self._cuts[cut].cached else 0
 
     @contextmanager
     def at(self, cut: int, *data: Labelled) -> Iterator[tuple[Suffix, list[Ready]]]:
@@ -57,22 +56,19 @@ class Prefixes:
 
         Where the activations would not fit into the memory, the cut is before the first tensor.
         """
-        with self._lock:
-            ready = [self._ready(cut, labelled) for labelled in data]
-            if None in ready:
-                cut, ready = 0, [self._ready(0, labelled) for labelled in data]
-            replicas = self._cuts[cut].replicas
-            suffix = replicas.get() if not replicas.empty() else self._cuts[cut].suffix.replica()
-        try:
+        with ExitStack() as stack:
+            with self._lock:
+                ready = [self._ready(cut, labelled) for labelled in data]
+                if None in ready:
+                    cut, ready = 0, [self._ready(0, labelled) for labelled in data]
+                suffix = stack.enter_context(self._cuts[cut].lent())
             yield suffix, [each for each in ready if each is not None]
-        finally:
-            replicas.put(suffix)
 
     def _ready(self, cut: int, data: Labelled) -> Ready | None:
         """Returns data up to a cut; None where it does not fit."""
         key = cut, id(data.inputs)
         if key not in self._kept:
-            suffix = self._cuts[cut].suffix
+            suffix = self._cuts[cut]
             place = device_of(self._network)
             # Two images are enough to see that the halves make the whole, and how large activations are.
             two = sum(part.nbytes for part in suffix.frontier(laid_out(data.inputs[:2].to(place))))
@@ -84,13 +80,6 @@ class Prefixes:
             self._kept[key] = _Kept(data.inputs, _activations(suffix, data.inputs, place), size)
         self._kept.move_to_end(key)
         return Ready(self._kept[key].activations, data.labels.to(device_of(self._network)))
-
-
-class _Cut(NamedTuple):
-    """A way to cut the network: what comes behind it, and its replicas that no thread uses."""
-
-    suffix: Suffix
-    replicas: SimpleQueue[Suffix]
 
 
 class _Kept(NamedTuple):

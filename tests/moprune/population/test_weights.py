@@ -304,6 +304,18 @@ def test_a_replica_has_modules_of_its_own_around_the_same_tensors(net):
         assert torch.equal(twin(frontier, state), suffix(frontier, state))
 
 
+def test_a_lent_replica_is_nobody_elses_and_is_kept_for_the_next(net):
+    suffix = Suffix(net, select(net, ["linear"]))
+    with suffix.lent() as first, suffix.lent() as second:
+        assert first is not second
+        assert suffix not in (first, second)
+    with suffix.lent() as third, suffix.lent() as fourth:
+        assert {id(third), id(fourth)} == {id(first), id(second)}
+    twin = first.replica()
+    with twin.lent() as other:
+        assert other not in (first, second, twin)
+
+
 def test_closing_early_ends_the_threads(candidates):
     suffix, states, ready = candidates
     scored = score_states(suffix, states * 50, ready)
