@@ -1,6 +1,21 @@
+import sys
+
 import pytest
 
 from experiments.main import main
+
+INTERRUPTIBLE = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started pytest may have it ignored
+from experiments.main import main
+sys.exit(main())
+"""
+
+
+@pytest.fixture(scope="session")
+def interruptible():
+    """The words of the command line as a process that Ctrl-C reaches, wherever the tests run."""
+    return [sys.executable, "-c", INTERRUPTIBLE]
 
 
 @pytest.fixture(scope="session", autouse=True)

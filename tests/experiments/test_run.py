@@ -84,8 +84,8 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bytes(tmp_pa
     assert (tmp_path / "killed/controls.csv").read_bytes() == (tmp_path / "straight/controls.csv").read_bytes()
 
 
-def test_ctrl_c_leaves_a_resumable_run_and_says_how(tmp_path, small):
-    command = [*MOPRUNE, "run", "quickstart", "--out", str(tmp_path / "run"), *small]
+def test_ctrl_c_leaves_a_resumable_run_and_says_how(tmp_path, small, interruptible):
+    command = [*interruptible, "run", "quickstart", "--out", str(tmp_path / "run"), *small]
     command += ["--set", "search.n_eval=100000", "--set", "search.pop_size=10"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log = tmp_path / "run/log.sqlite"

@@ -5,7 +5,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -109,9 +108,9 @@ def test_features_on_disk_are_read_by_each_worker(executors, tmp_path):
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT])
-def test_a_stopped_driver_goes_on_from_its_log_with_workers_and_without(sign, cluster, tmp_path, capsys):
+def test_a_stopped_driver_goes_on_from_its_log_with_workers_and_without(sign, cluster, tmp_path, interruptible):
     long = ["--set", "search.n_eval=120", "--set", "pruning.training.epochs=20"]
-    program = [sys.executable, "-m", "experiments.main", "run", *words(PRUNING, *long, "--workers", "2")]
+    program = [*interruptible, "run", *words(PRUNING, *long, "--workers", "2")]
     log = tmp_path / "killed/log.sqlite"
     process = subprocess.Popen(
         [*program, "--out", str(tmp_path / "killed")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
