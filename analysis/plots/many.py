@@ -65,9 +65,9 @@ def front_3d(
                 *[ringed[f"{o.name}_{split}"] for o in (x, y, z)],
                 s=90, facecolors="none", edgecolors="black", linewidths=1.1, label="chosen", depthshade=False, zorder=5,
             )  # fmt: skip
-        axes.set_xlabel(axis_label(x), labelpad=8)
-        axes.set_ylabel(axis_label(y), labelpad=8)
-        axes.set_zlabel(axis_label(z), labelpad=8)
+        axes.set_xlabel(axis_label(x), labelpad=8, fontsize="small")
+        axes.set_ylabel(axis_label(y), labelpad=8, fontsize="small")
+        axes.set_zlabel(tall_label(z), labelpad=8, fontsize="small")
         axes.locator_params(nbins=6)
         axes.view_init(elev=22, azim=-55)
         legend(figure)
