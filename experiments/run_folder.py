@@ -126,7 +126,9 @@ class RunFolder:
     def read_table(self, name: str) -> pd.DataFrame:
         """Returns a table of the folder."""
         try:
-            return pd.read_csv(self.path / name, dtype={"solution": str}, keep_default_na=False)
+            return pd.read_csv(
+                self.path / name, dtype={"solution": str}, keep_default_na=False, float_precision="round_trip"
+            )
         except (OSError, ValueError) as error:
             raise self.broken(name, error) from error
 

@@ -128,7 +128,8 @@ class _Tree:
         stem = blocks[0] if blocks else 0
         groups: list[list[_Piece]] = []
         for index, piece in enumerate(self.pieces):
-            if groups and (index < stem or _joins(groups[-1], piece, granularity)):
+            in_stem = index < stem and "head" not in (piece.kind, groups[-1][-1].kind if groups else "")
+            if groups and (in_stem or _joins(groups[-1], piece, granularity)):
                 groups[-1].append(piece)
             else:
                 groups.append([piece])

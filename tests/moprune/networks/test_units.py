@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torchvision import models
@@ -240,6 +240,7 @@ trees = st.recursive(leaves, lambda inner: st.lists(inner, min_size=1, max_size=
 
 @settings(max_examples=60)
 @given(trees)
+@example(nn.Sequential(nn.Linear(2, 2), nn.Conv2d(2, 2, 1), Residual(2)))
 def test_any_tree_is_partitioned_in_its_order(network):
     if not list(network.parameters()):
         return
