@@ -82,7 +82,7 @@ FORMATS: Mapping[str, ExportFormat] = MappingProxyType(
 def _traced(network: nn.Module, example: Tensor) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """Yields a network that tracers follow, and their arguments; they are kept quiet, and fail in one line."""
     images = example[:1].repeat(2, 1, 1, 1)  # of a batch of one, torch would take the size for granted
-    arguments = {"args": (images,), "dynamic_shapes": ({0: torch.export.Dim("n")},)}
+    arguments = {"args": (images,), "dynamic_shapes": ({0: torch.export.Dim("n", max=2**31 - 1)},)}
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

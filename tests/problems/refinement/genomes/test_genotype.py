@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.func import functional_call
@@ -71,6 +71,7 @@ def test_the_start_is_the_network_and_comes_back(genotype, network):
 
 @settings(max_examples=25, deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 10**6))
+@example(kind="layers", seed=0)
 def test_round_trip(kind, seed, genotypes):
     genotype = genotypes[kind]
     genome = drawn(genotype, seed)
@@ -79,7 +80,9 @@ def test_round_trip(kind, seed, genotypes):
     if isinstance(genotype, Weights):
         assert np.array_equal(found, genome)
     else:
-        np.testing.assert_allclose(found, genome, atol=2e-5)
+        # The third member of "layers" is the network but for its last bias: its other shares change nothing.
+        told = [i for i in range(len(genome)) if kind != "layers" or i % 3 < 2 or i == len(genome) - 1]
+        np.testing.assert_allclose(found[told], genome[told], atol=2e-5)
     again = genotype.weights(found)
     for name in genotype.changed:
         torch.testing.assert_close(again[name], state[name], rtol=1e-6, atol=1e-6)
