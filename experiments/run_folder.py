@@ -126,9 +126,7 @@ class RunFolder:
     def read_table(self, name: str) -> pd.DataFrame:
         """Returns a table of the folder."""
         try:
-            return pd.read_csv(
-                self.path / name, dtype={"solution": str}, keep_default_na=False, float_precision="round_trip"
-            )
+            return pd.read_csv(self.path / name, dtype={"solution": str}, keep_default_na=False)
         except (OSError, ValueError) as error:
             raise self.broken(name, error) from error
 

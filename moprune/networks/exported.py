@@ -53,9 +53,11 @@ def _read_torch_export(path: Path) -> Run:
 def _write_onnx(network: nn.Module, example: Tensor, path: Path) -> None:
     onnx = require("onnx", "onnx")
     with _traced(network, example) as (traceable, arguments), replacing(path) as temporary:
+        # Of a module, some versions would go on with one recorded path where there are branches.
+        program = torch.export.export(traceable, **arguments)
         torch.onnx.export(
-            traceable, f=temporary, dynamo=True, external_data=False, verbose=False,
-            input_names=["images"], output_names=["logits"], **arguments,
+            program, f=temporary, dynamo=True, external_data=False, verbose=False, input_names=["images"],
+            output_names=["logits"],
         )  # fmt: skip
         onnx.checker.check_model(temporary, full_check=True)
 
