@@ -107,7 +107,8 @@ def _means(results: pd.DataFrame) -> str:
     lines = []
     for arm, row in table.iterrows():
         cells = [f"{row['nll_test']:.3f}", *(f"{row[name]:.1%}" for name in _PERCENT), f"{row['nll_search']:.3f}"]
-        cells += [f"{row['spread']:.3f}", f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}"]
+        cells += ["" if np.isnan(row["spread"]) else f"{row['spread']:.3f}"]  # of one seed there is none
+        cells += [f"{row['images'] / 1000:.0f}k", f"{row['seconds']:.0f}"]
         cells += ["" if np.isnan(row[name]) else told[name].format(row[name]) for name in extra]
         lines.append([str(arm), *cells, f"{row['seeds']:.0f}"])
     return markdown_table(heads, lines)
