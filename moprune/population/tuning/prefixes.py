@@ -94,4 +94,4 @@ def _activations(suffix: Suffix, inputs: Tensor, place: torch.device) -> tuple[T
     if not suffix.cached:
         return (laid_out(inputs.to(place)),)
     parts = [suffix.frontier(laid_out(part.to(place))) for part in inputs.split(BATCH)]
-    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+    return tuple(laid_out(torch.cat(part)) for part in zip(*parts, strict=True))

@@ -1,8 +1,7 @@
 """One job from its start to its end, on images that are ready up to where it begins to differ from the network."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event
 
@@ -28,7 +27,7 @@ class Ready:
     """Labelled images up to where a network begins to change.
 
     Attributes:
-        activations: what the rest of the network reads, each (n, ...).
+        activations: what the rest of the network reads, each (n, ...), as `laid_out`.
         labels: (n,) int64, on the same device.
     """
 
@@ -37,7 +36,7 @@ class Ready:
 
     def rows(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Returns activations and labels of some images."""
-        return tuple(part[rows] for part in self.activations), self.labels[rows]
+        return tuple(_picked(part, rows) for part in self.activations), self.labels.index_select(0, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,13 +55,13 @@ class Trained:
     statistics: State
     fixed: State
 
-    def logits(self, activations: tuple[Tensor, ...]) -> Tensor:
-        """Returns logits (n, C) behind activations; gradients flow to the leaves."""
-        return self.suffix(activations, {**self.fixed, **self.statistics, **self.leaves.state()})
+    def state(self) -> State:
+        """Returns all that differs from the network; the same tensors each time."""
+        return {**self.fixed, **self.statistics, **self.leaves.state}
 
     def tensors(self) -> list[Tensor]:
         """Returns all that changes; the same tensors each time."""
-        return [self.leaves.vector, *self.statistics.values()]
+        return [*self.leaves.trained, *self.statistics.values()]
 
     def finished(self) -> State:
         """Returns copies on the CPU, float32."""
@@ -93,12 +92,12 @@ def fit(
         seed: of their order.
         stop: gives up once it is set.
     """
-    descent, least, waited = Descent(recipe, trained.leaves.vector, trained.leaves.rates), math.inf, 0
+    descent, least, waited = Descent(recipe, trained.leaves.trained, trained.leaves.rates), math.inf, 0
     best: list[Tensor] = []
     epoch = 0
     for epoch in range(epochs):
         order = rows[torch.randperm(len(rows), generator=torch_generator(seed, "batch order", epoch))]
-        batches = order.tensor_split(recipe.steps(len(rows)))
+        batches = order.to(images.labels.device).tensor_split(recipe.steps(len(rows)))
         rates = [recipe.rate(epoch, step, len(batches), epochs) for step in range(len(batches))]
         loss = _one_epoch(trained, descent, images, batches, rates, stop)
         if not all(bool(torch.isfinite(tensor).all()) for tensor in (loss, *trained.tensors())):
@@ -126,42 +125,47 @@ def _one_epoch(
 ) -> Tensor:
     """Takes a step for each batch at its rate; returns the sum of their losses, 0-d."""
     total = torch.zeros((), device=images.labels.device)
-    with _moving(trained.suffix, trained.statistics), torch.enable_grad():
+
+    def steps(run: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        for module in _moving(trained.suffix.network, trained.statistics):
+            module.train()
         for rows, rate in zip(batches, rates, strict=True):
             give_up_if(stop)
-            activations, labels = images.rows(rows.to(images.labels.device))
-            loss = functional.cross_entropy(trained.logits(activations), labels)
-            total += loss.detach()
-            descent.step(trained.leaves.gradient(loss), rate)
+            activations, labels = images.rows(rows)
+            loss = functional.cross_entropy(run(activations), labels)
+            total.add_(loss.detach())
+            descent.step(trained.leaves.gradients(loss), rate)
+            trained.leaves.refresh()
+
+    with torch.enable_grad():
+        trained.suffix.with_state(trained.state(), steps)
     return total
 
 
 @torch.no_grad()
 def _logits(trained: Trained, images: Ready) -> Tensor:
     rows = torch.arange(len(images.labels), device=images.labels.device)
-    return torch.cat([trained.logits(images.rows(part)[0]) for part in rows.split(BATCH)]).cpu()
+    return trained.suffix.with_state(
+        trained.state(), lambda run: torch.cat([run(images.rows(part)[0]) for part in rows.split(BATCH)]).cpu()
+    )
 
 
-@contextmanager
-def _moving(suffix: Suffix, statistics: State) -> Iterator[None]:
-    """Has the batch normalisation layers whose statistics move use those of each batch, for a block."""
+def _moving(network: nn.Module, statistics: State) -> list[nn.Module]:
+    """Returns the layers in training mode: those whose statistics move, and recurrent ones.
+
+    These have no dropout here; cuDNN has their gradients in training mode alone.
+    """
     moving = {name.rpartition(".")[0] for name in statistics}
-    # A call puts all modules into evaluation mode; these leave it, for its time, just before they run. Recurrent ones
-    # do, too (they have no dropout here): cuDNN has gradients in training mode alone.
-    hooks = [
-        module.register_forward_pre_hook(_train)
-        for name, module in suffix.network.named_modules()
-        if name in moving or isinstance(module, nn.RNNBase)
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return [module for name, module in network.named_modules() if name in moving or isinstance(module, nn.RNNBase)]
 
 
-def _train(module: nn.Module, _: object) -> None:
-    module.train()
+def _picked(tensor: Tensor, rows: Tensor) -> Tensor:
+    """Returns ``tensor[rows]`` as whole rows of memory are copied, which takes a third of the time for maps."""
+    if tensor.ndim != 4:
+        return tensor.index_select(0, rows)
+    _, channels, height, width = tensor.shape
+    flat = tensor.permute(0, 2, 3, 1).reshape(len(tensor), -1)
+    return flat.index_select(0, rows).view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def moving_layers(network: nn.Module, trained: Sequence[str], statistics: str) -> list[str]:
