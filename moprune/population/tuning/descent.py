@@ -3,6 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -91,12 +92,12 @@ class Descent:
     """
 
     def __init__(self, recipe: TuningRecipe, tensors: Sequence[Tensor], rates: Sequence[float]) -> None:
-        self._recipe, self._tensors = recipe, tensors
-        self._first, self._second = ([torch.zeros_like(tensor) for tensor in tensors] for _ in range(2))
+        self._recipe = recipe
         self._steps = torch.zeros((), device=tensors[0].device)
-        self._places: defaultdict[float, list[int]] = defaultdict(list)
+        places: defaultdict[float, list[int]] = defaultdict(list)
         for place, factor in enumerate(rates):
-            self._places[factor].append(place)
+            places[factor].append(place)
+        self._groups = [_Group.of(factor, own, tensors) for factor, own in places.items()]
 
     @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
@@ -107,28 +108,47 @@ class Descent:
             rate: the base rate.
         """
         self._steps += 1
-        for factor, places in self._places.items():
-            moved = {place: slope for place in places if (slope := gradients[place]) is not None}
-            if moved:
-                lists = ([of[place] for place in moved] for of in (self._tensors, self._first, self._second))
-                # The kernels go through memory, whatever the strides.
-                self._move(*lists, [slope.contiguous() for slope in moved.values()], rate * factor)
+        for group in self._groups:
+            # The kernels go through memory, whatever the strides.
+            slopes = [None if (slope := gradients[place]) is None else slope.contiguous() for place in group.places]
+            if live := [slope for slope in slopes if slope is not None]:
+                self._move(group if len(live) == len(slopes) else group.live(slopes), live, rate * group.factor)
 
-    def _move(
-        self, tensors: list[Tensor], first: list[Tensor], second: list[Tensor], slopes: list[Tensor], rate: float
-    ) -> None:
+    def _move(self, group: "_Group", slopes: list[Tensor], rate: float) -> None:
         recipe = self._recipe
         if recipe.optimiser == "sgd":
             torch._fused_sgd_(
-                tensors, slopes, first if recipe.momentum else [], weight_decay=recipe.weight_decay,
+                group.tensors, slopes, group.first if recipe.momentum else [], weight_decay=recipe.weight_decay,
                 momentum=recipe.momentum, lr=rate, dampening=0.0, nesterov=False, maximize=False, is_first_step=False,
             )  # fmt: skip
         else:
             kernel = torch._fused_adamw_ if recipe.optimiser == "adamw" else torch._fused_adam_
             kernel(
-                tensors, slopes, first, second, [], [self._steps] * len(tensors), lr=rate, beta1=_BETAS[0],
-                beta2=_BETAS[1], weight_decay=recipe.weight_decay, eps=_EPSILON, amsgrad=False, maximize=False,
+                group.tensors, slopes, group.first, group.second, [], [self._steps] * len(slopes), lr=rate,
+                beta1=_BETAS[0], beta2=_BETAS[1], weight_decay=recipe.weight_decay, eps=_EPSILON, amsgrad=False,
+                maximize=False,
             )  # fmt: skip
+
+
+class _Group(NamedTuple):
+    """Tensors of one rate, as the kernels take them, with the two moments of each."""
+
+    factor: float
+    places: list[int]
+    tensors: list[Tensor]
+    first: list[Tensor]
+    second: list[Tensor]
+
+    @classmethod
+    def of(cls, factor: float, places: list[int], tensors: Sequence[Tensor]) -> "_Group":
+        own = [tensors[place] for place in places]
+        return cls(factor, places, own, *([torch.zeros_like(tensor) for tensor in own] for _ in range(2)))
+
+    def live(self, slopes: Sequence[Tensor | None]) -> "_Group":
+        """Returns the part that has gradients."""
+        on = [place for place, slope in enumerate(slopes) if slope is not None]
+        tensors, first, second = ([of[place] for place in on] for of in (self.tensors, self.first, self.second))
+        return _Group(self.factor, [self.places[place] for place in on], tensors, first, second)
 
 
 def _uniform(shape: tuple[int, int], seed: int, name: str) -> Tensor:

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from moprune.devices import resolve_device
 from moprune.errors import UsageError
 from moprune.networks.selection import State
+from moprune.networks.suffix import Suffix
 from moprune.population.batches import laid_out
 from moprune.population.tuning.descent import Leaves
-from moprune.population.tuning.folding import fold
+from moprune.population.tuning.folding import Pair, foldable
 from moprune.population.tuning.job import Job, Labelled, Tuned
 from moprune.population.tuning.prefixes import Prefixes
 from moprune.population.tuning.recipe import TuningRecipe
@@ -64,8 +65,10 @@ class Tuner:
         # Not inference tensors, though whoever asks may be making such: gradients flow through them.
         with torch.inference_mode(False), torch.no_grad():
             self._network = _placed(network, self._device)
-            if recipe.statistics == "frozen":
-                fold(self._network, laid_out(inputs[:2].to(self._device)))
+            self._pairs: list[Pair] = []
+            if recipe.statistics != "all":
+                example = laid_out(inputs[:2].to(self._device))
+                self._pairs = foldable(self._network, example, moving=recipe.statistics == "tuned")
         self._prefixes = Prefixes(self._network, share, memory)
         self._parameters = dict(self._network.named_parameters())
         self._buffers = dict(self._network.named_buffers())
@@ -86,7 +89,7 @@ class Tuner:
             self._check(job)
         cuts = [self._prefixes.cut(self._changed(job)) for job in jobs]
         # Those that share activations come together, and the longest first, so that no core waits at the end.
-        order = sorted(range(len(jobs)), key=cuts.__getitem__)
+        order = sorted(range(len(jobs)), key=lambda index: (cuts[index], -len(jobs[index].rates)))
         workers = torch.get_num_threads() if self._device.type == "cpu" else 1
         done: list[Tuned | None] = [None] * len(jobs)
         results = in_parallel(lambda index, stop: self._tune(jobs[index], cuts[index], stop), order, workers)
@@ -105,13 +108,19 @@ class Tuner:
         rows = torch.arange(len(self._images.labels)) if job.rows is None else job.rows
         watched = [] if job.validation is None or self.recipe.patience is None else [job.validation]
         with self._prefixes.at(cut, self._images, *watched) as (suffix, ready):
-            trained = Trained(suffix, leaves, statistics, fixed)
+            trained = Trained(suffix, leaves, statistics, self._folded(job, suffix) | fixed)
             planned = self.recipe.epochs if job.epochs is None else job.epochs
             epochs, finite = fit(trained, self.recipe, *ready, rows=rows, epochs=planned, seed=job.seed, stop=stop)
         images = float(self.recipe.images(len(rows), epochs) + epochs * sum(len(each.labels) for each in watched))
         if not finite:
             return Tuned(_copied(job.start), {}, epochs, images, False)
         return Tuned(_copied(job.start) | trained.finished(), leaves.factors(), epochs, images, True)
+
+    def _folded(self, job: Job, suffix: Suffix) -> State:
+        """Returns the values with which normalisations that a job leaves alone are part of their convolutions."""
+        changed, known = self._changed(job), set(suffix.changed)
+        alone = [pair for pair in self._pairs if not pair.names & changed and pair.names <= known]
+        return {name: laid_out(value) for pair in alone for name, value in pair.folded.items()}
 
     def _changed(self, job: Job) -> set[str]:
         """Returns the names of all tensors that differ from the network's in the course of a job."""
