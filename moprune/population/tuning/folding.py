@@ -1,6 +1,5 @@
 """Convolution and batch normalisation as one operation, where a job leaves both alone."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from moprune.networks.selection import State
-from moprune.networks.suffix import traced
+from moprune.population.tuning.neighbours import neighbours
 
 _TOLERANCE = 1e-4  # of the largest logit, as for a `Suffix`
 
@@ -46,7 +45,7 @@ def foldable(network: nn.Module, example: Tensor, *, moving: bool = False) -> li
         What can be folded.
     """
     modules: dict[str, Any] = dict(network.named_modules())
-    names = _pairs(network, modules, moving)
+    names = [(conv, norm) for conv, norm in neighbours(network) if _fit(modules[conv], modules[norm], moving)]
     if not names:
         return []
     with torch.no_grad():
@@ -59,7 +58,7 @@ def foldable(network: nn.Module, example: Tensor, *, moving: bool = False) -> li
         if all(_close(functional_call(network, state, (example,)), expected) for state in ({}, folded)):
             return pairs
     for name in (name for pair in names for name in pair):
-        _replace(network, name, modules[name])
+        network.set_submodule(name, modules[name])
     return []
 
 
@@ -118,8 +117,8 @@ def _normalised(
 
 def _exchanged(network: nn.Module, conv: str, first: _Convolution, norm: str, second: _Normalisation) -> Pair:
     """Puts two modules into the place of a convolution and its normalisation."""
-    _replace(network, conv, first)
-    _replace(network, norm, second)
+    network.set_submodule(conv, first)
+    network.set_submodule(norm, second)
     scale = torch.rsqrt(second.get_buffer("running_var") + second.eps) * (1 if second.weight is None else second.weight)
     bias = (0 if first.bias is None else first.bias) - second.get_buffer("running_mean")
     folded = {
@@ -131,36 +130,12 @@ def _exchanged(network: nn.Module, conv: str, first: _Convolution, norm: str, se
     return Pair(frozenset(name for name, _ in tensors), folded)
 
 
-def _pairs(network: nn.Module, modules: Mapping[str, nn.Module], moving: bool) -> list[tuple[str, str]]:
-    """Returns the names of convolutions and of the normalisations that alone read them; each is called once."""
-    found = traced(network)
-    calls = [node for node in found[1].nodes if node.op == "call_module"] if found else []
-    targets = [str(node.target) for node in calls]
-    pairs = []
-    for node, norm in zip(calls, targets, strict=True):
-        conv = node.args[0] if node.args else None
-        if not isinstance(conv, fx.Node) or conv.op != "call_module" or len(conv.users) > 1:
-            continue
-        names = str(conv.target), norm
-        once = all(targets.count(name) == 1 for name in names)
-        if once and _fit(modules[names[0]], modules[names[1]], moving):
-            pairs.append(names)
-    return pairs
-
-
 def _fit(conv: nn.Module, norm: nn.Module, moving: bool) -> bool:
-    # Subclasses and hooks may do anything.
+    # Subclasses may do anything.
     if type(conv) is not nn.Conv2d or type(norm) is not nn.BatchNorm2d or conv.padding_mode != "zeros":
-        return False
-    if any(module._forward_hooks or module._forward_pre_hooks for module in (conv, norm)):
         return False
     # Without a momentum running statistics follow the number of batches.
     return norm.track_running_stats and (not moving or norm.momentum is not None)
-
-
-def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(network.get_submodule(parent), own, module)
 
 
 def _close(found: Tensor, expected: Tensor) -> bool:

@@ -20,6 +20,7 @@ from moprune.population.batches import laid_out
 from moprune.population.tuning.descent import Leaves
 from moprune.population.tuning.folding import Pair, foldable
 from moprune.population.tuning.job import Job, Labelled, Tuned
+from moprune.population.tuning.pooling import pool_first
 from moprune.population.tuning.prefixes import Prefixes
 from moprune.population.tuning.recipe import TuningRecipe
 from moprune.population.tuning.training import Trained, fit, moving_layers
@@ -65,6 +66,7 @@ class Tuner:
         # Not inference tensors, though whoever asks may be making such: gradients flow through them.
         with torch.inference_mode(False), torch.no_grad():
             self._network = _placed(network, self._device)
+            pool_first(self._network)
             self._pairs: list[Pair] = []
             if recipe.statistics != "all":
                 example = laid_out(inputs[:2].to(self._device))
