@@ -1,13 +1,14 @@
 """The benchmark of layer selection: fine-tuning a generation's candidates against training each one alone, in one run.
 
-The naive way (:mod:`experiments.bench.naive_tuning`) is also measured with the images ready in memory. All ways get the
-same candidates, batches and initial values; the losses on the search split must agree.
+The naive way (:mod:`experiments.bench.naive_tuning`) is also measured with the images ready in memory, both in float32.
+All ways get the same candidates, batches and initial values; the losses on the search split must agree.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
+from scipy.stats import kendalltau
 from torch import Tensor
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
@@ -82,19 +83,21 @@ def _row(kind: str, generation: Generation, jobs: Sequence[Job], rounds: int, te
     measured = in_turns(ways, rounds, place, tell)
     losses = [[_loss(generation, state) for state in states[way]] for way in ("naive", OURS)]
     difference = largest([abs(a - b) for a, b in zip(*losses, strict=True)])
+    ranks = {"rank correlation of losses": float(kendalltau(*losses).statistic)} if len(jobs) > 2 else {}
     return measured.row(
         "selection" if kind == "search" else f"selection: {kind}",
         "epochs",
         {
             "network": type(generation.network).__name__, "images": len(generation.train.labels),
             "batch_size": recipe.batch_size, "epochs": recipe.epochs, "candidates": len(jobs),
+            "precision": recipe.precision,
         },
         HOWS,
         _work(generation, jobs),
         place,
         difference=agreed(f"{kind}: losses differ from those of the naive way", difference, TOLERANCE),
         tolerance=TOLERANCE,
-        figures={"seconds of preparation, once": preparation},
+        figures={"seconds of preparation, once": preparation, **ranks},
     )  # fmt: skip
 
 

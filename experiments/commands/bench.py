@@ -1,6 +1,7 @@
 """``moprune bench``: moprune against other ways to do the same work, and against what the machine can do."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,6 +118,7 @@ def selection(
     images: Annotated[int, typer.Option(min=20, help="Training images of --data.")] = 1000,
     candidates: Annotated[int, typer.Option(min=4, help="Of a generation.")] = 12,
     epochs: Annotated[int, typer.Option(min=1, help="Of each candidate.")] = 2,
+    precision: Annotated[str, typer.Option(help="Of moprune's training: float32 or bfloat16.")] = "float32",
     rounds: Rounds = 3,
 ) -> None:
     """Layer selection: epochs per second of a generation's fine-tunings against each alone, with the same losses."""
@@ -126,6 +128,7 @@ def selection(
     output = _output(json_file, picture, baseline, tolerance)
     _tell("the search that candidates come from")
     generation = digits(candidates, epochs) if data is None else cifar(data, images, candidates, epochs)
+    generation = replace(generation, recipe=replace(generation.recipe, precision=precision))
     _finish(output, bench_selection(generation, rounds=rounds, progress=_tell), rounds)
 
 

@@ -40,6 +40,9 @@ class RecipeConfig(Section):
         description=f"normalisation layers that use and update statistics of batches: {', '.join(STATISTICS)}; frozen: "
         "none, tuned: those whose parameters are trained",
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of convolutions and products in training; weights and optimiser are in float32"
+    )
 
     @field_validator("optimiser")
     @classmethod

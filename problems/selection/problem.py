@@ -257,12 +257,15 @@ class SelectionProblem(SearchProblem):
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns all that an objective value depends on besides the genome, the context and the run seed."""
+        recipe = asdict(self.recipe)
+        if self.recipe.precision == "float32":
+            del recipe["precision"]  # older runs have none
         return {
             "problem": "selection",
             "task": self.task.digest(),
             "genotype": self.genotype.describe(),
             "objectives": [f"{o.name} ({o.unit})" for o in self.objectives],
-            "recipe": asdict(self.recipe),
+            "recipe": recipe,
             "head": self.head,
             "seeds": self.seeds,
             "folds": self.folds,

@@ -89,10 +89,13 @@ class Descent:
         recipe: which, and its coefficients.
         tensors: contiguous, without gradients; moved by each step.
         rates: of each tensor, a factor of the base rate.
+
+    Attributes:
+        recipe: as given.
     """
 
     def __init__(self, recipe: TuningRecipe, tensors: Sequence[Tensor], rates: Sequence[float]) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
         self._steps = torch.zeros((), device=tensors[0].device)
         places: defaultdict[float, list[int]] = defaultdict(list)
         for place, factor in enumerate(rates):
@@ -115,7 +118,7 @@ class Descent:
                 self._move(group if len(live) == len(slopes) else group.live(slopes), live, rate * group.factor)
 
     def _move(self, group: "_Group", slopes: list[Tensor], rate: float) -> None:
-        recipe = self._recipe
+        recipe = self.recipe
         if recipe.optimiser == "sgd":
             torch._fused_sgd_(
                 group.tensors, slopes, group.first if recipe.momentum else [], weight_decay=recipe.weight_decay,

@@ -1,13 +1,17 @@
 """How a part of a network is fine-tuned: optimiser, learning rate, schedule, and when to stop."""
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+
+import torch
 
 from moprune.errors import UsageError, not_one_of
 from moprune.population.recipes import STEP_COST
 
 OPTIMISERS = ("adam", "adamw", "sgd")
 STATISTICS = ("frozen", "tuned", "all")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,10 @@ class TuningRecipe:
             accuracy on the validation images training stops. The first epoch of the best accuracy is kept then.
         statistics: which batch normalisation layers normalise by the statistics of a batch and update the running
             ones: ``frozen``, none; ``tuned``, those whose own parameters are trained; ``all``, every one.
+        precision: of the operations that torch's autocast lowers, convolutions and matrix products above all, in the
+            forward and backward passes of training; weights, optimiser and loss are in float32. With ``bfloat16``
+            losses differ, by less than another order of the images makes, and processors that calculate in it are
+            faster.
 
     Raises:
         UsageError: a value out of its range.
@@ -41,12 +49,15 @@ class TuningRecipe:
     horizon: int | None = None
     patience: int | None = None
     statistics: str = "tuned"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         if self.optimiser not in OPTIMISERS:
             raise not_one_of("optimiser", self.optimiser, OPTIMISERS)
         if self.statistics not in STATISTICS:
             raise not_one_of("statistics", self.statistics, STATISTICS)
+        if self.precision not in PRECISIONS:
+            raise not_one_of("precision", self.precision, PRECISIONS)
         rules = {
             "learning_rate must be > 0": 0 < self.learning_rate < math.inf,
             "weight_decay must be >= 0": 0 <= self.weight_decay < math.inf,
@@ -71,6 +82,13 @@ class TuningRecipe:
         """
         done = (epoch + step / steps) / epochs if self.horizon is None else epoch / self.horizon
         return self.learning_rate * (1.0 + math.cos(math.pi * done)) / 2.0
+
+    def lowered(self, device: torch.device) -> AbstractContextManager[object]:
+        """Returns a context for the forward pass of a step, anew for each."""
+        if self.precision == "float32":
+            return nullcontext()
+        # The weights change between steps: no lowered copy of them may be kept.
+        return torch.autocast(device.type, torch.bfloat16, cache_enabled=False)
 
     def steps(self, training_set: int) -> int:
         """Returns the steps of an epoch on so many images, >= 2; none of them is on a single image."""

@@ -132,7 +132,9 @@ def _one_epoch(
         for rows, rate in zip(batches, rates, strict=True):
             give_up_if(stop)
             activations, labels = images.rows(rows)
-            loss = functional.cross_entropy(run(activations), labels)
+            with descent.recipe.lowered(labels.device):
+                logits = run(activations)
+            loss = functional.cross_entropy(logits.float(), labels)
             losses.append(loss.detach())
             descent.step(trained.leaves.gradients(loss), rate)
             trained.leaves.refresh()

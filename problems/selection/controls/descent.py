@@ -143,7 +143,9 @@ class _Descent:
             self.network.get_submodule(layer).train(use)
 
     def _entropy(self, rows: Tensor) -> Tensor:
-        return functional.cross_entropy(self.network(laid_out(self.data.inputs[rows])), self.data.labels[rows])
+        with self.recipe.lowered(self.data.labels.device):
+            logits = self.network(laid_out(self.data.inputs[rows]))
+        return functional.cross_entropy(logits.float(), self.data.labels[rows])
 
     def _batches(self, purpose: str, epoch: int) -> tuple[Tensor, ...]:
         """Returns the places of an epoch's images, batch by batch."""

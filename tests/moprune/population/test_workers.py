@@ -1,5 +1,7 @@
 """Work spread over threads: in order, one thread each, and nothing of it left behind."""
 
+import os
+import sys
 import threading
 
 import numpy as np
@@ -69,3 +71,30 @@ def test_an_error_ends_the_others_and_comes_out():
         list(in_parallel(work, range(2), 2))
     assert gave_up.is_set()
     assert set(blas()) == {2}
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no cores of their own here")
+
+
+def cores_of_workers(workers):
+    together = threading.Barrier(workers)
+
+    def cores(_item, _stop):
+        together.wait(10)  # one item each
+        return os.sched_getaffinity(0)
+
+    return list(in_parallel(cores, range(workers), workers))
+
+
+@linux
+def test_each_worker_has_a_core_where_there_is_one_for_each(monkeypatch):
+    own = os.sched_getaffinity(0)
+    assert sorted(map(tuple, cores_of_workers(len(own)))) == [(core,) for core in sorted(own)]
+    assert os.sched_getaffinity(0) == own
+    assert cores_of_workers(len(own) + 1) == [own] * (len(own) + 1)
+
+    def refused(_process, _cores):
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused)
+    assert cores_of_workers(len(own)) == [own] * len(own)

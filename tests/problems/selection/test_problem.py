@@ -348,6 +348,7 @@ def test_another_run_seed_trains_otherwise():
     "options",
     [
         {"recipe": {"epochs": 2}},
+        {"recipe": {"precision": "bfloat16"}},
         {"head": "new"},
         {"seeds": 2},
         {"folds": 2},

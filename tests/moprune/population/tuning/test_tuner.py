@@ -167,6 +167,29 @@ def test_training_is_that_of_plain_torch(names, statistics, share):
     assert tuned.images == 3 * 30 * 2
 
 
+def test_lower_precision_is_that_of_autocast_on_weights_in_full_precision():
+    job = Job(dict.fromkeys(NAMES, 1.0), seed=3)
+    recipe = replace(SGD, statistics="tuned", precision="bfloat16")
+    (tuned,) = Tuner(NETWORK, *IMAGES, recipe).tune([job])
+    (exact,) = Tuner(NETWORK, *IMAGES, replace(recipe, precision="float32")).tune([job])
+
+    class Lowered(Residual):
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16, cache_enabled=False):
+                return super().forward(x).float()
+
+    start = Lowered().eval()
+    start.load_state_dict(NETWORK.state_dict())
+    expected, _ = plain(recipe, job, start, IMAGES)
+    for name, value in tuned.state.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, expected[name], **TOLERANCE)
+        torch.testing.assert_close(value, exact.state[name], atol=0.05, rtol=0.05)
+    assert not all(torch.equal(value, exact.state[name]) for name, value in tuned.state.items())
+    with pytest.raises(UsageError, match="precision"):
+        TuningRecipe(precision="int8")
+
+
 @pytest.mark.parametrize("optimiser", ["adam", "adamw", "sgd"])
 @pytest.mark.parametrize("horizon", [None, 1, 7])
 def test_optimisers_and_schedules_are_torchs(optimiser, horizon):
