@@ -5,9 +5,9 @@ torch's own threads inside each operation (no barrier after every small product)
 programs share the machine (where those barriers cost more than tenfold), and a candidate's result does not depend
 on the number of cores. The same holds for the BLAS below NumPy, see :mod:`moprune.blas`.
 
-Where there is a worker for each core that the process may use, each keeps to its own (on Linux): they wait for Python's
-lock many times a step, and the scheduler otherwise moves them about. Fine-tuning a small network was 8 % faster on two
-cores, and 10 % with another program on one of them.
+Long work can keep to its cores (on Linux): workers wait for Python's lock many times a step, and the scheduler
+otherwise moves them about. Fine-tuning a small network was 8 % faster on two cores, and 10 % with another program on
+one of them. Short work was slower, since the thread that collects its results needs a core, too.
 """
 
 import os
@@ -34,7 +34,12 @@ class Cancelled(Exception):  # noqa: N818 - not an error: somebody stopped the w
 
 
 def in_parallel(
-    function: Callable[[T, Event], R], items: Iterable[T], workers: int, *, ahead: int | None = None
+    function: Callable[[T, Event], R],
+    items: Iterable[T],
+    workers: int,
+    *,
+    ahead: int | None = None,
+    own_cores: bool = False,
 ) -> Iterator[R]:
     """Yields ``function(item, stop)`` for each item, in order, on some threads with no threads below them.
 
@@ -45,9 +50,11 @@ def in_parallel(
         workers: number of threads, >= 1.
         ahead: how many items are taken before the first result is wanted, >= 1, and then one for each result, so that
             items made on the way do not all exist at once; None to take all.
+        own_cores: whether each worker keeps to a core where there is one for each; for items that take long.
     """
     threads, stop = torch.get_num_threads(), Event()
-    pool = ThreadPoolExecutor(workers, "moprune", initializer=_settle, initargs=(_cores(workers),))
+    cores = _cores(workers) if own_cores else SimpleQueue[int]()
+    pool = ThreadPoolExecutor(workers, "moprune", initializer=_settle, initargs=(cores,))
     with single_threaded_blas():
         try:
             source = iter(items)

@@ -94,7 +94,11 @@ class Tuner:
         order = sorted(range(len(jobs)), key=lambda index: (cuts[index], -len(jobs[index].rates)))
         workers = torch.get_num_threads() if self._device.type == "cpu" else 1
         done: list[Tuned | None] = [None] * len(jobs)
-        results = in_parallel(lambda index, stop: self._tune(jobs[index], cuts[index], stop), order, workers)
+
+        def work(index: int, stop: Event) -> Tuned:
+            return self._tune(jobs[index], cuts[index], stop)
+
+        results = in_parallel(work, order, workers, own_cores=True)
         for count, (index, tuned) in enumerate(zip(order, results, strict=True), 1):
             done[index] = tuned
             if on_done is not None:

@@ -76,14 +76,14 @@ def test_an_error_ends_the_others_and_comes_out():
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no cores of their own here")
 
 
-def cores_of_workers(workers):
+def cores_of_workers(workers, own_cores=True):
     together = threading.Barrier(workers)
 
     def cores(_item, _stop):
         together.wait(10)  # one item each
         return os.sched_getaffinity(0)
 
-    return list(in_parallel(cores, range(workers), workers))
+    return list(in_parallel(cores, range(workers), workers, own_cores=own_cores))
 
 
 @linux
@@ -92,6 +92,7 @@ def test_each_worker_has_a_core_where_there_is_one_for_each(monkeypatch):
     assert sorted(map(tuple, cores_of_workers(len(own)))) == [(core,) for core in sorted(own)]
     assert os.sched_getaffinity(0) == own
     assert cores_of_workers(len(own) + 1) == [own] * (len(own) + 1)
+    assert cores_of_workers(len(own), own_cores=False) == [own] * len(own)
 
     def refused(_process, _cores):
         raise PermissionError
