@@ -15,9 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 from pymoo.core.problem import Problem
 from torch import nn
 
-from moprune.blas import single_threaded_blas
 from moprune.errors import MopruneError, UsageError
 from moprune.objectives import Objective, Outcome
+from moprune.process_wide import single_threaded_blas
 
 Genomes = NDArray[Any]
 """A population ``(n, n_var)`` or one genome ``(n_var,)``, bool or float64 as the problem says."""
@@ -142,7 +142,7 @@ class SearchProblem(Problem, ABC):
     ) -> NDArray[np.float64]:
         table = np.empty((count, len(splits), len(measures)))
         done = 0
-        with single_threaded_blas():
+        with single_threaded_blas:
             for done, each in enumerate(outcomes, start=1):
                 for s, split in enumerate(splits):
                     for i, objective in enumerate(measures):

@@ -3,7 +3,7 @@
 Candidates are independent, so each is worked on by one thread with no threads below it. That is at least as fast as
 torch's own threads inside each operation (no barrier after every small product), it keeps its speed when other
 programs share the machine (where those barriers cost more than tenfold), and a candidate's result does not depend
-on the number of cores. The same holds for the BLAS below NumPy, see :mod:`moprune.blas`.
+on the number of cores. The same holds for the BLAS below NumPy, see :mod:`moprune.process_wide`.
 
 Long work can keep to its cores (on Linux): workers wait for Python's lock many times a step, and the scheduler
 otherwise moves them about. Fine-tuning a small network was 8 % faster on two cores, and 10 % with another program on
@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import torch
 
-from moprune.blas import single_threaded_blas
+from moprune.process_wide import shorter_turns, single_threaded_blas
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -55,7 +55,7 @@ def in_parallel(
     threads, stop = torch.get_num_threads(), Event()
     cores = _cores(workers) if own_cores else SimpleQueue[int]()
     pool = ThreadPoolExecutor(workers, "moprune", initializer=_settle, initargs=(cores,))
-    with single_threaded_blas():
+    with single_threaded_blas, shorter_turns:
         try:
             source = iter(items)
             pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))

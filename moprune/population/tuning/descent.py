@@ -65,11 +65,12 @@ class Leaves:
                 gradients += [matrix @ down.T, up.T @ matrix]
         return gradients
 
-    @torch.no_grad()
     def refresh(self) -> None:
         """Makes the parameters follow their factors, after each step."""
-        for name, (base, (up, down)) in self._changes.items():
-            torch.add(base, (up @ down).view(base.shape), out=self.state[name])
+        if self._changes:
+            with torch.no_grad():
+                for name, (base, (up, down)) in self._changes.items():
+                    torch.add(base, (up @ down).view(base.shape), out=self.state[name])
 
     def factors(self) -> dict[str, Factors]:
         """Returns copies of the changes of low rank, on the CPU."""
@@ -102,7 +103,6 @@ class Descent:
             places[factor].append(place)
         self._groups = [_Group.of(factor, own, tensors) for factor, own in places.items()]
 
-    @torch.no_grad()
     def step(self, gradients: Sequence[Tensor | None], rate: float) -> None:
         """Takes a step.
 

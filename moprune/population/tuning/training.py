@@ -135,13 +135,13 @@ def _one_epoch(
             with descent.recipe.lowered(labels.device):
                 logits = run(activations)
             loss = functional.cross_entropy(logits.float(), labels)
-            losses.append(loss.detach())
+            losses.append(loss)
             descent.step(trained.leaves.gradients(loss), rate)
             trained.leaves.refresh()
 
     with torch.enable_grad():
         trained.suffix.with_state(trained.state(), steps)
-    return torch.stack(losses).sum()
+    return torch.stack(losses).detach().sum()
 
 
 @torch.no_grad()

@@ -42,13 +42,26 @@ def test_items_are_taken_no_further_ahead_than_asked():
     results.close()
 
 
-def test_whoever_ends_first_the_last_gives_the_threads_back():
+def test_whoever_ends_first_the_last_puts_the_settings_back():
+    turn = sys.getswitchinterval()
     first, second = (in_parallel(lambda n, _: n, range(3), 1) for _ in range(2))
     next(first), next(second)
     first.close()
     assert set(blas()) == {1}
+    assert sys.getswitchinterval() == pytest.approx(1e-4)
     second.close()
     assert set(blas()) == {2}
+    assert sys.getswitchinterval() == turn
+
+
+def test_turns_that_are_shorter_already_stay_so():
+    turn = sys.getswitchinterval()
+    sys.setswitchinterval(2e-5)
+    try:
+        assert list(in_parallel(lambda *_: sys.getswitchinterval(), range(2), 1)) == pytest.approx([2e-5] * 2)
+        assert sys.getswitchinterval() == pytest.approx(2e-5)
+    finally:
+        sys.setswitchinterval(turn)
 
 
 def test_an_error_ends_the_others_and_comes_out():
