@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from threading import Event
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from moprune.networks.heads import (
     HeadSpec,
@@ -18,6 +20,7 @@ from moprune.networks.heads import (
 from moprune.networks.products import affine
 from moprune.population._descent import Learner, Watch, trained
 from moprune.population.training import Training
+from moprune.population.without_python import WithoutPython
 from moprune.population.workers import give_up_if
 
 
@@ -32,8 +35,7 @@ def fit(
     stop: Event,
 ) -> list[TrainedHead]:
     """Trains the heads of some candidates; see :func:`moprune.population.heads.fit_heads`."""
-    targets = torch.nn.functional.one_hot(labels, spec.classes).to(features.dtype).T.contiguous()
-    return [_fit_one(spec, candidate, features, targets, start, training, seed, stop) for candidate in masks]
+    return [_fit_one(spec, candidate, features, labels, start, training, seed, stop) for candidate in masks]
 
 
 @torch.inference_mode()
@@ -41,21 +43,20 @@ def _fit_one(
     spec: HeadSpec,
     masks: Masks,
     features: Tensor,
-    targets: Tensor,
+    labels: Tensor,
     start: HeadWeights,
     training: Training,
     seed: int,
     stop: Event,
 ) -> TrainedHead:
     x = features.index_select(1, masks[0].nonzero()[:, 0])
+    targets = one_hot(labels, spec.classes).to(x.dtype)
     head = _Descent(start.compact(masks), masks, spec.activation, training)
 
     def epoch_loss(epoch: int) -> Tensor:
         give_up_if(stop)
-        loss = torch.zeros((), device=x.device)
-        for batch in training.batches(len(x), epoch, seed, x.device):
-            loss += head.step(x.index_select(0, batch), targets.index_select(1, batch))
-        return loss / len(x)
+        batches = list(training.batches(len(x), epoch, seed, x.device))
+        return head.epoch(x, targets, batches) / len(x)
 
     weights, epochs = trained(training, epoch_loss, head.weights)
     return TrainedHead.of(spec, masks, weights, epochs)
@@ -76,72 +77,111 @@ class _Learner:
         self.ends = self._watch.ends
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
-        return self._descent.step(x.index_select(1, self._kept), targets.T.contiguous())
+        return self._descent.epoch(x.index_select(1, self._kept), targets, [torch.arange(len(x), device=x.device)])
 
     def heads(self) -> list[TrainedHead]:
         return [TrainedHead.of(self._spec, self._masks, self._watch.kept(), self._watch.epochs)]
 
 
+class _Head(NamedTuple):
+    """What training moves, and what moves it; lists in the order of the layers.
+
+    Matrices are ``(fan out, fan in)``, biases ``(fan out, 1)``.
+    """
+
+    activation: str
+    matrices: list[Tensor]
+    biases: list[Tensor | None]
+    parameters: list[Tensor]  # matrices, then biases
+    velocities: list[Tensor]  # of these; none without momentum
+    on: list[Tensor | None]  # 1 or 0 for each weight, where single ones are off
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+
 class _Descent:
     """Stochastic gradient descent on one head.
 
-    Everything is turned round: matrices are ``(fan out, fan in)`` and activations ``(units, images)``. With few classes
-    and small batches the matrix products are faster then. Connections that are off start at zero; their gradient is
-    kept at zero, so they stay there.
+    Connections that are off start at zero; their gradient is kept at zero, so they stay there.
     """
 
     def __init__(self, start: HeadWeights, masks: Masks, activation: str, training: Training) -> None:
-        self.activation = activation
-        self.training = training
-        self.steps = 0
-        self.matrices = [m.T.contiguous() for m in start.matrices]
-        self.biases = [None if b is None else b[:, None].clone() for b in start.biases]
-        self._parameters = [*self.matrices, *(b for b in self.biases if b is not None)]
-        self._velocities = [torch.zeros_like(each) for each in self._parameters] if training.momentum else []
-        on = [connections(masks, layer) for layer in range(len(self.matrices))]
-        # As floats: a product with a boolean tensor is several times slower.
-        self._on = [
-            None if each is None else each.T.to(m, copy=True) for each, m in zip(on, self.matrices, strict=True)
-        ]
+        matrices = [m.T.contiguous() for m in start.matrices]
+        biases = [None if b is None else b[:, None].clone() for b in start.biases]
+        parameters = [*matrices, *(b for b in biases if b is not None)]
+        on = [connections(masks, layer) for layer in range(len(matrices))]
+        self._training, self._steps = training, 0
+        self._head = _Head(
+            activation,
+            matrices,
+            biases,
+            parameters,
+            [torch.zeros_like(each) for each in parameters] if training.momentum else [],
+            # As floats: a product with a boolean tensor is several times slower.
+            [None if each is None else each.T.to(m, copy=True) for each, m in zip(on, matrices, strict=True)],
+            training.momentum,
+            training.nesterov and training.momentum > 0,
+            training.weight_decay,
+        )
 
     def weights(self) -> HeadWeights:
         """Returns a copy of the weights."""
         return HeadWeights(
-            tuple(m.T.clone(memory_format=torch.contiguous_format) for m in self.matrices),
-            tuple(None if b is None else b[:, 0].clone() for b in self.biases),
+            tuple(m.T.clone(memory_format=torch.contiguous_format) for m in self._head.matrices),
+            tuple(None if b is None else b[:, 0].clone() for b in self._head.biases),
         )
 
-    def step(self, x: Tensor, targets: Tensor) -> Tensor:
-        """Takes one step on a batch ``(b, d)`` with targets ``(C, b)``; returns the summed loss before it, 0-d."""
-        outputs = [x.T]
-        for layer, (matrix, bias) in enumerate(zip(self.matrices, self.biases, strict=True)):
-            y = affine(matrix, outputs[-1].T)
-            if bias is not None:
-                y += bias
-            outputs.append(y if layer + 1 == len(self.matrices) else activate(self.activation, y))
-        log_probabilities = outputs[-1].log_softmax(0)
-        loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1))
-        gradients = [log_probabilities.exp_().sub_(targets).div_(len(x))]
-        for layer in reversed(range(1, len(self.matrices))):
-            gradient = affine(self.matrices[layer].T, gradients[0].T)
-            gradients.insert(0, activation_gradient(self.activation, gradient, outputs[layer]))
-        self._update(outputs, gradients)
-        self.steps += 1
-        return loss
+    def epoch(self, x: Tensor, targets: Tensor, batches: list[Tensor]) -> Tensor:
+        """Takes a step on each batch of rows of ``x`` ``(n, d)``, ``targets`` ``(n, C)``; returns their summed loss."""
+        rates = [self._training.rate(self._steps + step) for step in range(len(batches))]
+        self._steps += len(batches)
+        return _steps(self._head, x, targets.T.contiguous(), batches, rates)
 
-    def _update(self, inputs: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
-        """Moves the weights by the gradients of the loss by each layer's outputs before activation, ``(units, b)``."""
-        rate, training = self.training.rate(self.steps), self.training
-        matrices = [affine(each, inputs[layer]) for layer, each in enumerate(gradients)]
-        for matrix, on in zip(matrices, self._on, strict=True):
-            if on is not None:
-                matrix.mul_(on)
-        if training.weight_decay:
-            torch._foreach_mul_(self.matrices, 1.0 - rate * training.weight_decay)
-        biased = [each for each, bias in zip(gradients, self.biases, strict=True) if bias is not None]
-        # One pass over weights, gradient and momentum, as torch.optim.SGD(fused=True) takes it.
-        torch._fused_sgd_(
-            self._parameters, [*matrices, *(each.sum(1, keepdim=True) for each in biased)], self._velocities,
-            weight_decay=0.0, momentum=training.momentum, lr=rate, dampening=0.0,
-            nesterov=training.nesterov and training.momentum > 0, maximize=False, is_first_step=False,
-        )  # fmt: skip
+
+def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], rates: list[float]) -> Tensor:
+    """Takes a step for each batch at its rate; returns the sum of the losses before them, 0-d."""
+    loss = torch.zeros(1, device=x.device)
+    for i, rows in enumerate(batches):
+        loss += _step(head, x.index_select(0, rows), targets.index_select(1, rows), rates[i])
+    return loss[0]
+
+
+def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor:
+    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``; returns the summed loss before it, 0-d.
+
+    Everything is turned round, activations are ``(units, images)``: with few classes and small batches the matrix
+    products are faster then.
+    """
+    last = len(head.matrices) - 1
+    outputs = [x.t()]
+    for layer, matrix in enumerate(head.matrices):
+        y, bias = affine(matrix, outputs[layer].t()), head.biases[layer]
+        if bias is not None:
+            y.add_(bias)
+        outputs.append(y if layer == last else activate(head.activation, y))
+    log_probabilities = outputs[-1].log_softmax(0)
+    loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1))
+    gradient = log_probabilities.exp_().sub_(targets).div_(float(x.shape[0]))
+    moves: list[Tensor] = []
+    of_biases: list[Tensor] = []
+    for i in range(last + 1):
+        layer = last - i
+        move, on = affine(gradient, outputs[layer]), head.on[layer]
+        moves.insert(0, move if on is None else move.mul_(on))
+        if head.biases[layer] is not None:
+            of_biases.insert(0, gradient.sum(1, keepdim=True))
+        if layer > 0:
+            gradient = affine(head.matrices[layer].t(), gradient.t())
+            gradient = activation_gradient(head.activation, gradient, outputs[layer])
+    if head.weight_decay > 0:
+        torch._foreach_mul_(head.matrices, 1.0 - rate * head.weight_decay)
+    # One pass over weights, gradient and momentum, as torch.optim.SGD(fused=True) takes it.
+    torch._fused_sgd_(
+        head.parameters, moves + of_biases, head.velocities, weight_decay=0.0, momentum=head.momentum, lr=rate,
+        dampening=0.0, nesterov=head.nesterov, maximize=False, is_first_step=False,
+    )  # fmt: skip
+    return loss
+
+
+_steps = WithoutPython(_stepwise)
