@@ -29,7 +29,7 @@ def bench_strategies(
     *,
     images: int = 640,
     batch_size: int = 32,
-    candidates: int = 16,
+    candidates: int = 32,
     rounds: int = 3,
     seed: int = 0,
     device: str = "cpu",

@@ -1,12 +1,12 @@
 """What the strategies of training heads share: when to stop, and how stacked weights move."""
 
-from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from moprune.networks.heads import TrainedHead
+from moprune.networks.heads import TrainedHead, activate, activation_gradient
 from moprune.population.training import Training
 
 T = TypeVar("T")
@@ -74,46 +74,141 @@ def trained(training: Training, epoch_loss: Callable[[int], Tensor], weights: Ca
     return watch.kept(), watch.epochs
 
 
-def move(
-    matrix: Tensor,
-    velocity: Tensor,
-    bias: Tensor | None,
-    bias_velocity: Tensor | None,
-    inputs: Tensor,
-    gradient: Tensor,
-    training: Training,
-    rate: float | Tensor,
-    on: Tensor | None = None,
-) -> None:
-    """Moves a layer of several heads by stochastic gradient descent with momentum, in place.
+class Motion(NamedTuple):
+    """What a training moves of several heads or members P in lock-step, and how; lists in the order of the layers.
+
+    Attributes:
+        matrices: ``(P, fan in, fan out)``.
+        biases: ``(P, 1, fan out)``.
+        velocities: the momentum of the matrices.
+        bias_velocities: that of the biases.
+        on: 1 or 0 for each weight of a matrix; those that are off stay at zero.
+        momentum: in [0, 1).
+        nesterov: whether the momentum looks ahead.
+        weight_decay: decoupled, of the matrices.
+    """
+
+    matrices: list[Tensor]
+    biases: list[Tensor | None]
+    velocities: list[Tensor]
+    bias_velocities: list[Tensor | None]
+    on: list[Tensor | None]
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
+    @classmethod
+    def of(
+        cls,
+        matrices: list[Tensor],
+        biases: list[Tensor | None],
+        training: Training,
+        on: list[Tensor | None] | None = None,
+    ) -> "Motion":
+        """Returns the motion from rest."""
+        return cls(
+            matrices,
+            biases,
+            [torch.zeros_like(m) for m in matrices],
+            [None if b is None else torch.zeros_like(b) for b in biases],
+            [None for _ in matrices] if on is None else on,
+            training.momentum,
+            training.nesterov and training.momentum > 0,
+            training.weight_decay,
+        )
+
+    def of_some(self, keep: Tensor) -> "Motion":
+        """Returns the motion of some of the heads, by their indices."""
+        return self._replace(
+            matrices=_some(self.matrices, keep), biases=_some(self.biases, keep),
+            velocities=_some(self.velocities, keep), bias_velocities=_some(self.bias_velocities, keep),
+            on=_some(self.on, keep),
+        )  # fmt: skip
+
+
+def _some(stacks: Sequence[Tensor | None], keep: Tensor) -> list[Any]:
+    return [None if stack is None else stack.index_select(0, keep) for stack in stacks]
+
+
+class Lockstep(NamedTuple):
+    """Several heads or members P in training: 1 or 0 for each of their units, ``(P, 1, width)`` a layer."""
+
+    activation: str
+    masks: list[Tensor]
+    motion: Motion
+
+
+def descend(state: Lockstep, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
+    """Takes a step with each head on a batch; returns their summed losses before it, ``(P,)``.
+
+    A function for `WithoutPython`, as is what it calls. Units that are off are kept at zero: their outputs are
+    multiplied by the mask, so that their gradients vanish.
+
+    Args:
+        state: the heads.
+        x: what they read, ``(b, D)`` for all or ``(P, b, d)``.
+        targets: ``(b, C)``.
+        rate: the learning rate, 0-d where a step is recorded.
+    """
+    matrices, biases = state.motion.matrices, state.motion.biases
+    last = len(matrices) - 1
+    outputs = [x * state.masks[0]]
+    for layer, matrix in enumerate(matrices):
+        bias = biases[layer]
+        y = torch.bmm(outputs[layer], matrix) if bias is None else torch.baddbmm(bias, outputs[layer], matrix)
+        if layer < last:
+            y = activate(state.activation, y).mul_(state.masks[layer + 1])
+        outputs.append(y)
+    log_probabilities = outputs[-1].log_softmax(2)
+    losses = -(log_probabilities * targets).sum([1, 2])
+    gradient = log_probabilities.exp_().sub_(targets).div_(float(targets.shape[0]))
+    for i in range(last + 1):
+        layer = last - i
+        following = gradient
+        if layer > 0:
+            gradient = torch.bmm(following, matrices[layer].mT)
+            gradient = activation_gradient(state.activation, gradient, outputs[layer]).mul_(state.masks[layer])
+        _move(state.motion, layer, outputs[layer], following, rate)
+    return losses
+
+
+def _move(motion: Motion, layer: int, inputs: Tensor, gradient: Tensor, rate: float | Tensor) -> None:
+    """Moves a layer by stochastic gradient descent with momentum, in place.
 
     The rule is that of one head in ``_loop``: the momentum absorbs the gradient inside the matrix product.
 
     Args:
-        matrix: weights ``(P, fan in, fan out)``.
-        velocity: their momentum.
-        bias: ``(P, 1, fan out)`` or None.
-        bias_velocity: its momentum.
+        motion: what is moved.
+        layer: its place.
         inputs: of the layer, ``(P, images, fan in)``.
         gradient: of the loss by the layer's outputs before activation, ``(P, images, fan out)``.
-        training: momentum and weight decay.
         rate: the learning rate, 0-d where a step is recorded.
-        on: 1 or 0 for each weight; those that are off stay at zero.
     """
-    mu, ahead = training.momentum, training.nesterov and training.momentum > 0
-    if training.weight_decay:
-        matrix.mul_(1.0 - rate * training.weight_decay)
+    mu, ahead = motion.momentum, motion.nesterov
+    matrix, velocity, on = motion.matrices[layer], motion.velocities[layer], motion.on[layer]
+    if motion.weight_decay > 0:
+        _shrink(matrix, rate, motion.weight_decay)
     if ahead:
         _add(matrix, velocity, rate, mu)
     torch.baddbmm(velocity, inputs.mT, gradient, beta=mu, out=velocity)
     if on is not None:
         velocity.mul_(on)
-    _add(matrix, velocity, rate, -(1 + mu) if ahead else -1)
+    _add(matrix, velocity, rate, -(1.0 + mu) if ahead else -1.0)
+    bias, bias_velocity = motion.biases[layer], motion.bias_velocities[layer]
     if bias is not None and bias_velocity is not None:
         if ahead:
             _add(bias, bias_velocity, rate, mu)
         bias_velocity.mul_(mu).add_(gradient.sum(1, keepdim=True))
-        _add(bias, bias_velocity, rate, -(1 + mu) if ahead else -1)
+        _add(bias, bias_velocity, rate, -(1.0 + mu) if ahead else -1.0)
+
+
+def _shrink(target: Tensor, rate: float | Tensor, share: float) -> None:
+    """Multiplies by ``1 - rate * share`` in place."""
+    # Each branch is a line of its own for scripts, which know a number from a tensor there alone.
+    if isinstance(rate, Tensor):
+        target.mul_(1.0 - rate * share)
+    else:
+        target.mul_(1.0 - rate * share)
 
 
 def _add(target: Tensor, what: Tensor, rate: float | Tensor, factor: float) -> None:

@@ -5,9 +5,15 @@ nothing in it waits for the host.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+from moprune.population.without_python import WithoutPython
+
+S = TypeVar("S")
 
 Step = Callable[[Tensor, Tensor, float | Tensor], Tensor]
 """Takes inputs, targets and the rate, moves tensors in place, and returns a tensor of the losses."""
@@ -63,6 +69,8 @@ class Replayed:
         return self._again().clone()
 
 
-def launched(step: Step, device: torch.device) -> Callable[[Tensor, Tensor, float], Tensor]:
-    """Returns the step as it is fastest on a device: replayed on a GPU, as it is elsewhere."""
-    return Replayed(step) if device.type == "cuda" else step
+def launched(
+    step: WithoutPython[[S, Tensor, Tensor, float | Tensor], Tensor], state: S, device: torch.device
+) -> Callable[[Tensor, Tensor, float], Tensor]:
+    """Returns the step on a state as it is fastest on a device: replayed on a GPU, without Python elsewhere."""
+    return Replayed(partial(step.function, state)) if device.type == "cuda" else partial(step, state)

@@ -17,13 +17,12 @@ from moprune.networks.heads import (
     HeadWeights,
     Masks,
     TrainedHead,
-    activate,
-    activation_gradient,
     connections,
 )
-from moprune.population._descent import Learner, move
+from moprune.population._descent import Learner, Lockstep, Motion, descend
 from moprune.population._replay import launched
 from moprune.population.training import Training
+from moprune.population.without_python import WithoutPython
 from moprune.population.workers import give_up_if
 
 
@@ -75,54 +74,38 @@ class _Learner:
         return [TrainedHead.of(self._spec, each, weights.compact(each), epochs) for each, (weights, epochs) in results]
 
 
+_step = WithoutPython(descend)
+
+
 class _Stack:
     """Stochastic gradient descent on many heads at once; a head that stops early leaves the stack."""
 
     def __init__(self, masks: Sequence[Masks], start: HeadWeights, activation: str, training: Training) -> None:
         count = len(masks)
-        self.training, self.activation, self.steps = training, activation, 0
+        self.training, self.steps = training, 0
         self.alive = list(range(count))
-        self._masks = [torch.stack(layer)[:, None, :].to(start.matrices[0]) for layer in zip(*masks, strict=True)]
-        self._matrices = [m.expand(count, -1, -1).clone() for m in start.matrices]
-        self._on = [_stacked_connections(masks, layer, m) for layer, m in enumerate(start.matrices)]
-        for matrix, on in zip(self._matrices, self._on, strict=True):
+        matrices = [m.expand(count, -1, -1).clone() for m in start.matrices]
+        connected = [_stacked_connections(masks, layer, m) for layer, m in enumerate(start.matrices)]
+        for matrix, on in zip(matrices, connected, strict=True):
             if on is not None:
                 matrix.mul_(on)
-        self._biases = [None if b is None else b.expand(count, 1, -1).clone() for b in start.biases]
-        self._velocities = [torch.zeros_like(m) for m in self._matrices]
-        self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
+        biases = [None if b is None else b.expand(count, 1, -1).clone() for b in start.biases]
+        self._state = Lockstep(
+            activation,
+            [torch.stack(layer)[:, None, :].to(start.matrices[0]) for layer in zip(*masks, strict=True)],
+            Motion.of(matrices, biases, training, connected),
+        )
         self.device = start.matrices[0].device
         self._least = torch.full((count,), float("inf"), device=self.device)
         self._waited = torch.zeros(count, dtype=torch.int64, device=self.device)
         self._best: list[HeadWeights | None] = [None] * count
         self._results: list[tuple[HeadWeights, int] | None] = [None] * count
-        self._launched = launched(self._descend, self.device)
+        self._launched = launched(_step, self._state, self.device)
 
     def step(self, x: Tensor, targets: Tensor) -> Tensor:
         """Takes one step on a batch shared by all heads; returns their summed losses before it, ``(P,)``."""
         self.steps += 1
         return self._launched(x, targets, self.training.rate(self.steps - 1))
-
-    def _descend(self, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
-        outputs = [x * self._masks[0]]
-        for layer, (matrix, bias) in enumerate(zip(self._matrices, self._biases, strict=True)):
-            y = torch.bmm(outputs[-1], matrix) if bias is None else torch.baddbmm(bias, outputs[-1], matrix)
-            if layer + 1 < len(self._matrices):
-                y = activate(self.activation, y).mul_(self._masks[layer + 1])
-            outputs.append(y)
-        log_probabilities = outputs[-1].log_softmax(2)
-        losses = -(log_probabilities * targets).sum((1, 2))
-        gradient = log_probabilities.exp_().sub_(targets).div_(len(targets))
-        for layer in reversed(range(len(self._matrices))):
-            following = gradient
-            if layer > 0:
-                gradient = torch.bmm(following, self._matrices[layer].mT)
-                gradient = activation_gradient(self.activation, gradient, outputs[layer]).mul_(self._masks[layer])
-            move(
-                self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
-                outputs[layer], following, self.training, rate, self._on[layer],
-            )  # fmt: skip
-        return losses
 
     def continues(self, losses: Tensor, epoch: int) -> bool:
         """Notes the epoch's training losses ``(P,)``, retires heads out of patience; whether any is left."""
@@ -147,14 +130,11 @@ class _Stack:
             self._results[index] = (self._best[index] or self._weights(place), epoch)
         keep = (~done).nonzero()[:, 0]
         self.alive = [self.alive[place] for place in keep.tolist()]
-        self._masks = [m.index_select(0, keep) for m in self._masks]
-        self._matrices = [m.index_select(0, keep) for m in self._matrices]
-        self._on = [None if on is None else on.index_select(0, keep) for on in self._on]
-        self._velocities = [m.index_select(0, keep) for m in self._velocities]
-        self._biases = [None if b is None else b.index_select(0, keep) for b in self._biases]
-        self._bias_velocities = [None if b is None else b.index_select(0, keep) for b in self._bias_velocities]
+        self._state = self._state._replace(
+            masks=[mask.index_select(0, keep) for mask in self._state.masks], motion=self._state.motion.of_some(keep)
+        )
         self._least, self._waited = self._least.index_select(0, keep), self._waited.index_select(0, keep)
-        self._launched = launched(self._descend, self.device)  # the tensors are others
+        self._launched = launched(_step, self._state, self.device)  # the tensors are others
 
     def finished(self) -> list[tuple[HeadWeights, int]]:
         """Returns each candidate's full-width weights and the epochs it trained."""
@@ -162,8 +142,8 @@ class _Stack:
 
     def _weights(self, place: int) -> HeadWeights:
         return HeadWeights(
-            tuple(m[place].clone() for m in self._matrices),
-            tuple(None if b is None else b[place, 0].clone() for b in self._biases),
+            tuple(m[place].clone() for m in self._state.motion.matrices),
+            tuple(None if b is None else b[place, 0].clone() for b in self._state.motion.biases),
         )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import Event
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,12 +23,11 @@ from moprune.networks.heads import (
     HeadWeights,
     Masks,
     TrainedHead,
-    activate,
-    activation_gradient,
 )
-from moprune.population._descent import Learner, Watch, move, trained
+from moprune.population._descent import Learner, Lockstep, Motion, Watch, descend, trained
 from moprune.population._replay import launched
 from moprune.population.training import Training
+from moprune.population.without_python import WithoutPython
 from moprune.population.workers import give_up_if
 
 Dealt = list[list[Tensor]]
@@ -189,6 +189,24 @@ def _between(widths: Sequence[int]) -> int:
     return sum(a * b for a, b in pairwise(widths))
 
 
+class _State(NamedTuple):
+    """Members of committees in training, and the features that each reads, ``(P, width)``."""
+
+    members: int  # of a committee
+    read: Tensor
+    heads: Lockstep
+
+
+def _descend_together(state: _State, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
+    """Takes a step on a batch ``(b, D)``; returns the sum over images of the members' mean loss before it."""
+    count, width = state.read.shape
+    read = x.index_select(1, state.read.reshape(-1)).view(x.shape[0], count, width).transpose(0, 1)
+    return descend(state.heads, read, targets, rate).sum() / state.members
+
+
+_step = WithoutPython(_descend_together)
+
+
 class _Blocks:
     """Stochastic gradient descent on the members of some committees in lock-step, as batched matrix products.
 
@@ -197,7 +215,7 @@ class _Blocks:
     """
 
     def __init__(self, dealt: Sequence[Dealt], start: HeadWeights, activation: str, training: Training) -> None:
-        self.training, self.activation, self.steps = training, activation, 0
+        self.training, self.steps = training, 0
         self.committees, self.members = len(dealt), len(dealt[0])
         everyone = [units for committee in dealt for units in committee]
         layers = range(len(everyone[0]))
@@ -206,9 +224,9 @@ class _Blocks:
         self._units = [_padded([units[layer] for units in everyone], widest[layer]) for layer in layers]
         self._on = [_within([len(units[layer]) for units in everyone], widest[layer], device) for layer in layers]
         self._matrices, self._biases = self._placed(start)
-        self._velocities = [torch.zeros_like(m) for m in self._matrices]
-        self._bias_velocities = [None if b is None else torch.zeros_like(b) for b in self._biases]
-        self._launched = launched(self._descend, device)
+        motion = Motion.of(self._matrices, self._biases, training)
+        heads = Lockstep(activation, [on[:, None, :] for on in self._on], motion)
+        self._launched = launched(_step, _State(self.members, self._units[0], heads), device)
 
     def _placed(self, start: HeadWeights) -> tuple[list[Tensor], list[Tensor | None]]:
         """Returns each member's share of the start weights."""
@@ -229,30 +247,6 @@ class _Blocks:
         """Takes one step on a batch ``(b, D)``; returns the sum over images of the members' mean loss before it."""
         self.steps += 1
         return self._launched(x, targets, self.training.rate(self.steps - 1))
-
-    def _descend(self, x: Tensor, targets: Tensor, rate: float | Tensor) -> Tensor:
-        count, width = self._units[0].shape
-        read = x.index_select(1, self._units[0].reshape(-1)).view(len(x), count, width).transpose(0, 1)
-        outputs = [read * self._on[0][:, None, :]]
-        for layer, (matrix, bias) in enumerate(zip(self._matrices, self._biases, strict=True)):
-            y = torch.bmm(outputs[-1], matrix) if bias is None else torch.baddbmm(bias, outputs[-1], matrix)
-            if layer + 1 < len(self._matrices):
-                y = activate(self.activation, y).mul_(self._on[layer + 1][:, None, :])
-            outputs.append(y)
-        log_probabilities = outputs[-1].log_softmax(2)
-        loss = -(log_probabilities * targets).sum() / self.members
-        gradient = log_probabilities.exp_().sub_(targets).div_(len(x))
-        for layer in reversed(range(len(self._matrices))):
-            following = gradient
-            if layer > 0:
-                gradient = torch.bmm(following, self._matrices[layer].mT)
-                gradient = activation_gradient(self.activation, gradient, outputs[layer])
-                gradient.mul_(self._on[layer][:, None, :])
-            move(
-                self._matrices[layer], self._velocities[layer], self._biases[layer], self._bias_velocities[layer],
-                outputs[layer], following, self.training, rate,
-            )  # fmt: skip
-        return loss
 
     def weights(self, start: HeadWeights) -> list[HeadWeights]:
         """Returns the one head that the members of each committee make, at full width, zero outside their blocks."""

@@ -39,9 +39,9 @@ R = TypeVar("R")
 
 STRATEGIES = ("auto", "loop", "stacked")
 
-# Below this many weights a head's training time is dispatch, not arithmetic, and lock-step wins. Measured with batches
-# of 32, microseconds a candidate and step, loop on two cores against stacks on one: 67 to 12 at 64 x 64, 81 to 51 at
-# 256 x 128, 88 to 96 at 512 x 128, 193 to 750 at 640 x 512.
+# Below this many weights a head's training time is the launching of operations, not arithmetic, and lock-step wins.
+# Measured with batches of 32 on two cores, microseconds a candidate and step, loop to stacks: 38 to 22 at 128 x 64, 57
+# to 48 at 256 x 128, 71 to 75 at 512 x 128, 130 to 450 at 640 x 512.
 _TINY_HEAD = 50_000
 # Heads stacked at once on a CPU: enough to spread the dispatch, few enough to stay in a core's cache.
 _CPU_STACK = 16
@@ -153,8 +153,7 @@ def fit_heads(
         size = None if size is None else size * max(1, _HEADS_BYTES // (16 * spec.parameters() * size))
         yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
     elif device.type == "cpu" and size is not None:
-        # Stacks of tiny heads are so short an operation that threads would only wait for the interpreter.
-        workers = torch.get_num_threads() if chosen == "loop" else 1
+        workers = torch.get_num_threads()
         for results in in_parallel(work, [candidates[i : i + size] for i in candidates[::size]], workers):
             yield from results
     else:

@@ -1,5 +1,7 @@
 """Recorded steps train the same heads as plain ones: the code of a GPU, with a recorder that repeats the call."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from moprune.networks.heads import HeadSpec, initial_weights
 from moprune.population import Training, TrainingSet, fit_heads
 from moprune.population import _replay as replay
 from moprune.population.committee import Committee
+from moprune.population.without_python import WithoutPython
 
 SPEC = HeadSpec(12, (8,), 3, hidden_bias=True)
 
@@ -40,8 +43,8 @@ def test_recorded_steps_train_the_same_heads(training, committee, monkeypatch):
         recorded.append(call)
         return call
 
-    def launched(step, device):
-        return replay.Replayed(step, record)
+    def launched(step, state, device):
+        return replay.Replayed(partial(step.function, state), record)
 
     for module in ("_stacked", "committee"):
         monkeypatch.setattr(f"moprune.population.{module}.launched", launched)
@@ -67,16 +70,17 @@ def test_losses_of_a_replay_are_not_overwritten_by_the_next():
 def test_batches_of_another_size_and_devices_without_graphs_take_the_plain_step():
     seen = []
 
-    def step(x, targets, rate):
+    def step(state, x, targets, rate):
         seen.append((len(x), rate))
-        return x.sum(1)
+        return x.sum(1) + state
 
-    replayed = replay.Replayed(step, pytest.fail)
+    replayed = replay.Replayed(partial(step, 1), pytest.fail)
     replayed(torch.ones(4, 2), torch.ones(4), 0.1)
     replayed(torch.ones(3, 2), torch.ones(3), 0.2)
     assert seen[-1] == (3, 0.2)
-    assert replay.launched(step, torch.device("cpu")) is step
-    assert isinstance(replay.launched(step, torch.device("cuda")), replay.Replayed)
+    script = WithoutPython(step)
+    assert replay.launched(script, 1, torch.device("cpu"))(torch.ones(2, 2), torch.ones(2), 0.3).tolist() == [3, 3]
+    assert isinstance(replay.launched(script, 1, torch.device("cuda")), replay.Replayed)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
