@@ -210,7 +210,7 @@ class TrainedHead:
         """Returns what the last layer reads, ``(n, d)``: the last hidden layer's outputs, or the kept features."""
         x = features.index_select(1, self.kept)
         for matrix, bias in zip(self.weights.matrices[:-1], self.weights.biases[:-1], strict=True):
-            x = activate(self.spec.activation, affine(x, matrix.T, bias))
+            x = activated(self.spec.activation, x, matrix.T, bias)
         return x
 
     def module(self) -> nn.Sequential:
@@ -245,6 +245,11 @@ class SelectFeatures(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Returns the selected features."""
         return x.index_select(1, self.indices)
+
+
+def activated(name: str, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Returns the outputs of a layer after its activation; arguments as of :data:`affine`."""
+    return affine(x, weight, bias, True) if name == "relu" else activate(name, affine(x, weight, bias))
 
 
 def activate(name: str, x: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from moprune.networks.heads import (
     Masks,
     TrainedHead,
     activate,
+    activated,
     activation_gradient,
     connections,
 )
@@ -148,7 +149,7 @@ def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], ra
 
 
 def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor:
-    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``; returns the summed loss before it, 0-d.
+    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``, overwritten; returns the summed loss before it, 0-d.
 
     Everything is turned round, activations are ``(units, images)``: with few classes and small batches the matrix
     products are faster then.
@@ -156,13 +157,17 @@ def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor:
     last = len(head.matrices) - 1
     outputs = [x.t()]
     for layer, matrix in enumerate(head.matrices):
-        y, bias = affine(matrix, outputs[layer].t()), head.biases[layer]
-        if bias is not None:
-            y.add_(bias)
-        outputs.append(y if layer == last else activate(head.activation, y))
+        bias = head.biases[layer]
+        if bias is None and layer < last:
+            outputs.append(activated(head.activation, matrix, outputs[layer].t()))
+        else:
+            y = affine(matrix, outputs[layer].t())
+            y = y if bias is None else y.add_(bias)
+            outputs.append(y if layer == last else activate(head.activation, y))
     log_probabilities = outputs[-1].log_softmax(0)
     loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1))
-    gradient = log_probabilities.exp_().sub_(targets).div_(float(x.shape[0]))
+    slopes = targets.div_(-float(x.shape[0]))  # of the mean loss by the log-probabilities
+    gradient: Tensor = torch.ops.aten._log_softmax_backward_data(slopes, log_probabilities, 0, x.dtype)
     moves: list[Tensor] = []
     of_biases: list[Tensor] = []
     for i in range(last + 1):

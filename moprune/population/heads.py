@@ -40,8 +40,8 @@ R = TypeVar("R")
 STRATEGIES = ("auto", "loop", "stacked")
 
 # Below this many weights a head's training time is the launching of operations, not arithmetic, and lock-step wins.
-# Measured with batches of 32 on two cores, microseconds a candidate and step, loop to stacks: 38 to 22 at 128 x 64, 57
-# to 48 at 256 x 128, 71 to 75 at 512 x 128, 130 to 450 at 640 x 512.
+# Measured with batches of 32 on two cores, microseconds a candidate and step, loop to stacks: 36 to 21 at 128 x 64, 49
+# to 42 at 256 x 128, 53 to 70 at 512 x 128, 137 to 440 at 640 x 512.
 _TINY_HEAD = 50_000
 # Heads stacked at once on a CPU: enough to spread the dispatch, few enough to stay in a core's cache.
 _CPU_STACK = 16

@@ -28,6 +28,7 @@ def test_products_are_those_of_float64(rows, outputs, inputs, layout, library):
         assert found.shape == (rows, outputs)
         assert torch.allclose(found.double(), expected + added, rtol=0, atol=1e-5 * max(1, inputs) ** 0.5)
         assert torch.equal(found, library(x, weight, b))
+        assert torch.equal(found.relu(), library(x, weight, b, relu=True))
 
 
 @needs_onednn
