@@ -14,8 +14,7 @@ from threading import Lock
 
 from threadpoolctl import ThreadpoolController
 
-# Seconds. On two cores heads of 512 units were trained 2 to 8 % faster than with 5 ms, a small network fine-tuned 2 to
-# 4 %; less than this changed nothing.
+# Seconds. On two cores a small network was fine-tuned 2 to 4 % faster than with 5 ms; less than this changed nothing.
 _TURN = 1e-4
 
 

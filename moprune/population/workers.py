@@ -5,9 +5,10 @@ torch's own threads inside each operation (no barrier after every small product)
 programs share the machine (where those barriers cost more than tenfold), and a candidate's result does not depend
 on the number of cores. The same holds for the BLAS below NumPy, see :mod:`moprune.process_wide`.
 
-Long work can keep to its cores (on Linux): workers wait for Python's lock many times a step, and the scheduler
-otherwise moves them about. Fine-tuning a small network was 8 % faster on two cores, and 10 % with another program on
-one of them. Short work was slower, since the thread that collects its results needs a core, too.
+Long work of many small operations can keep to its cores (on Linux) and take turns sooner: workers wait for Python's
+lock many times a step, and the scheduler otherwise moves them about. Fine-tuning a small network was 8 % faster on two
+cores by the one, and 2 to 4 % by the other. Short work was slower, since the thread that collects its results needs a
+core, too.
 """
 
 import os
@@ -15,7 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Event
@@ -39,7 +40,7 @@ def in_parallel(
     workers: int,
     *,
     ahead: int | None = None,
-    own_cores: bool = False,
+    long: bool = False,
 ) -> Iterator[R]:
     """Yields ``function(item, stop)`` for each item, in order, on some threads with no threads below them.
 
@@ -50,12 +51,13 @@ def in_parallel(
         workers: number of threads, >= 1.
         ahead: how many items are taken before the first result is wanted, >= 1, and then one for each result, so that
             items made on the way do not all exist at once; None to take all.
-        own_cores: whether each worker keeps to a core where there is one for each; for items that take long.
+        long: whether items take long, by many small operations: each worker then keeps to a core where there is one
+            for each, and takes turns sooner.
     """
     threads, stop = torch.get_num_threads(), Event()
-    cores = _cores(workers) if own_cores else SimpleQueue[int]()
+    cores = _cores(workers) if long else SimpleQueue[int]()
     pool = ThreadPoolExecutor(workers, "moprune", initializer=_settle, initargs=(cores,))
-    with single_threaded_blas, shorter_turns:
+    with single_threaded_blas, shorter_turns if long else nullcontext():
         try:
             source = iter(items)
             pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))

@@ -98,7 +98,7 @@ class Tuner:
         def work(index: int, stop: Event) -> Tuned:
             return self._tune(jobs[index], cuts[index], stop)
 
-        results = in_parallel(work, order, workers, own_cores=True)
+        results = in_parallel(work, order, workers, long=True)
         for count, (index, tuned) in enumerate(zip(order, results, strict=True), 1):
             done[index] = tuned
             if on_done is not None:

@@ -44,7 +44,7 @@ def test_items_are_taken_no_further_ahead_than_asked():
 
 def test_whoever_ends_first_the_last_puts_the_settings_back():
     turn = sys.getswitchinterval()
-    first, second = (in_parallel(lambda n, _: n, range(3), 1) for _ in range(2))
+    first, second = (in_parallel(lambda n, _: n, range(3), 1, long=True) for _ in range(2))
     next(first), next(second)
     first.close()
     assert set(blas()) == {1}
@@ -58,7 +58,8 @@ def test_turns_that_are_shorter_already_stay_so():
     turn = sys.getswitchinterval()
     sys.setswitchinterval(2e-5)
     try:
-        assert list(in_parallel(lambda *_: sys.getswitchinterval(), range(2), 1)) == pytest.approx([2e-5] * 2)
+        (seen,) = in_parallel(lambda *_: sys.getswitchinterval(), range(1), 1, long=True)
+        assert seen == pytest.approx(2e-5)
         assert sys.getswitchinterval() == pytest.approx(2e-5)
     finally:
         sys.setswitchinterval(turn)
@@ -89,14 +90,14 @@ def test_an_error_ends_the_others_and_comes_out():
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads have no cores of their own here")
 
 
-def cores_of_workers(workers, own_cores=True):
+def cores_of_workers(workers, long=True):
     together = threading.Barrier(workers)
 
     def cores(_item, _stop):
         together.wait(10)  # one item each
         return os.sched_getaffinity(0)
 
-    return list(in_parallel(cores, range(workers), workers, own_cores=own_cores))
+    return list(in_parallel(cores, range(workers), workers, long=long))
 
 
 @linux
@@ -105,7 +106,7 @@ def test_each_worker_has_a_core_where_there_is_one_for_each(monkeypatch):
     assert sorted(map(tuple, cores_of_workers(len(own)))) == [(core,) for core in sorted(own)]
     assert os.sched_getaffinity(0) == own
     assert cores_of_workers(len(own) + 1) == [own] * (len(own) + 1)
-    assert cores_of_workers(len(own), own_cores=False) == [own] * len(own)
+    assert cores_of_workers(len(own), long=False) == [own] * len(own)
 
     def refused(_process, _cores):
         raise PermissionError
