@@ -99,6 +99,7 @@ class _Head(NamedTuple):
     momentum: float
     nesterov: bool
     weight_decay: float
+    watched: bool  # whether anybody looks at the loss
 
 
 class _Descent:
@@ -124,6 +125,7 @@ class _Descent:
             training.momentum,
             training.nesterov and training.momentum > 0,
             training.weight_decay,
+            training.watches_loss,
         )
 
     def weights(self) -> HeadWeights:
@@ -134,22 +136,28 @@ class _Descent:
         )
 
     def epoch(self, x: Tensor, targets: Tensor, batches: list[Tensor]) -> Tensor:
-        """Takes a step on each batch of rows of ``x`` ``(n, d)``, ``targets`` ``(n, C)``; returns their summed loss."""
+        """Takes a step on each batch of rows of ``x`` ``(n, d)``, ``targets`` ``(n, C)``.
+
+        Returns:
+            Their summed loss, 0-d; zero if the training does not look at it.
+        """
         rates = [self._training.rate(self._steps + step) for step in range(len(batches))]
         self._steps += len(batches)
         return _steps(self._head, x, targets.T.contiguous(), batches, rates)
 
 
 def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], rates: list[float]) -> Tensor:
-    """Takes a step for each batch at its rate; returns the sum of the losses before them, 0-d."""
+    """Takes a step for each batch at its rate; returns the sum of the losses before them if they are watched."""
     loss = torch.zeros(1, device=x.device)
     for i, rows in enumerate(batches):
-        loss += _step(head, x.index_select(0, rows), targets.index_select(1, rows), rates[i])
+        before = _step(head, x.index_select(0, rows), targets.index_select(1, rows), rates[i])
+        if before is not None:
+            loss += before
     return loss[0]
 
 
-def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor:
-    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``, overwritten; returns the summed loss before it, 0-d.
+def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor | None:
+    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``, overwritten; returns the summed loss before it.
 
     Everything is turned round, activations are ``(units, images)``: with few classes and small batches the matrix
     products are faster then.
@@ -165,7 +173,7 @@ def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor:
             y = y if bias is None else y.add_(bias)
             outputs.append(y if layer == last else activate(head.activation, y))
     log_probabilities = outputs[-1].log_softmax(0)
-    loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1))
+    loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1)) if head.watched else None
     slopes = targets.div_(-float(x.shape[0]))  # of the mean loss by the log-probabilities
     gradient: Tensor = torch.ops.aten._log_softmax_backward_data(slopes, log_probabilities, 0, x.dtype)
     moves: list[Tensor] = []

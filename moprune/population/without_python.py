@@ -26,6 +26,8 @@ class WithoutPython(Generic[P, R]):
     Args:
         function: of tensors, numbers, strings, lists and named tuples of them, written in the part of Python that
             scripts know (https://docs.pytorch.org/docs/stable/jit_language_reference.html), as are those it calls.
+            Lists of tensors that an operation writes to have to come from outside: of one made on the spot scripts do
+            not see that it is written to, and leave the operation out. Compare with the plain function to the bit.
     """
 
     def __init__(self, function: Callable[P, R]) -> None:

@@ -79,18 +79,19 @@ def test_heads_are_the_same_to_the_bit(hidden, bias, activation, monkeypatch):
     masks = [spec.all_on(), tuple(torch.rand(width, generator=generator) < 0.7 for width in spec.units)]
     masks.append(Connections(spec, 0, torch.rand(90, [*hidden, 3][0], generator=generator) < 0.5))
 
-    def fitted(momentum):
-        training = Training(epochs=3, batch_size=32, momentum=momentum, decay=0.01, patience=1, restore_best=True)
-        then = lambda head: (*head.weights.matrices, *(b for b in head.weights.biases if b is not None))  # noqa: E731
-        start = initial_weights(spec, 0)
-        return [
-            each
-            for t in fit_heads(spec, masks, data, start, training, then=then, seed=0, strategy="loop")
-            for each in t
-        ]
+    trainings = [
+        Training(epochs=3, batch_size=32, momentum=0.0, decay=0.01, patience=1, restore_best=True),
+        Training(epochs=3, batch_size=32, weight_decay=0.0),
+    ]
 
-    found = [fitted(momentum) for momentum in (0.0, 0.9) for _ in range(2)]
+    def fitted(training):
+        heads = fit_heads(
+            spec, masks, data, initial_weights(spec, 0), training, then=lambda head: head, seed=0, strategy="loop"
+        )
+        return [each for head in heads for each in (*head.weights.matrices, head.weights.biases[-1])]
+
+    found = [fitted(training) for training in trainings for _ in range(2)]
     monkeypatch.setattr(_loop, "_steps", _loop._stepwise)
-    expected = [fitted(momentum) for momentum in (0.0, 0.9) for _ in range(2)]
+    expected = [fitted(training) for training in trainings for _ in range(2)]
     for ours, plain in zip(found, expected, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, plain, strict=True))
