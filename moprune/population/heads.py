@@ -6,8 +6,8 @@ do not depend on the order of the candidates or on how they are cut into chunks.
 Two strategies give the same heads to float tolerance:
 
 ``loop``
-    one compact head after another, forward and backward written out, the gradient accumulated into the momentum
-    by the matrix product itself. A pruned unit costs nothing. Fastest on a CPU for all but tiny heads.
+    one compact head after another, a core each, forward and backward written out. A pruned unit costs nothing. Fastest
+    on a CPU for all but tiny heads.
 ``stacked``
     all heads at full width in lock-step, as batched matrix products. Fastest for tiny heads, and on a GPU.
 
