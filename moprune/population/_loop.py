@@ -143,7 +143,9 @@ class _Descent:
         """
         rates = [self._training.rate(self._steps + step) for step in range(len(batches))]
         self._steps += len(batches)
-        return _steps(self._head, x, targets.T.contiguous(), batches, rates)
+        # On a GPU nobody waits for Python, and a script would not say by its error that memory ran out.
+        steps = _steps if x.device.type == "cpu" else _stepwise
+        return steps(self._head, x, targets.T.contiguous(), batches, rates)
 
 
 def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], rates: list[float]) -> Tensor:
