@@ -1,10 +1,12 @@
-"""Settings of the whole process that are changed while candidates are scored, and put back afterwards.
+"""Settings of the whole process that are changed for scoring candidates, and put back afterwards where they can be.
 
 - One thread for the BLAS below NumPy and SciPy. Its threads wait for each other after every small product: with two of
   them, on a machine with other work, detectors took twelve times as long. And the last bits of a product may depend on
   how many there are; results must not.
 - Threads of Python take turns sooner. One that waits for Python's lock asks for it after 5 ms, and most operations last
   less: a thread that launches many has the lock again before the other has woken up.
+- What is freed stays with the process. A step of training takes some megabytes for its gradient and frees them, and to
+  map and clear them again each time can take half as long as the step.
 """
 
 import sys
@@ -12,6 +14,7 @@ from collections.abc import Callable
 from functools import cache
 from threading import Lock
 
+import torch
 from threadpoolctl import ThreadpoolController
 
 # Seconds. On two cores a small network was fine-tuned 2 to 4 % faster than with 5 ms; less than this changed nothing.
@@ -39,6 +42,16 @@ class ProcessWide:
             self._holders -= 1
             if self._holders == 0:
                 self._put_back()
+
+
+@cache
+def keep_what_is_freed() -> None:
+    """Has the C library keep blocks of up to 32 MB when they are freed, up to 64 MB a thread; not put back.
+
+    glibc keeps blocks no larger than the largest mapped one that was freed before (mallopt(3), M_MMAP_THRESHOLD), so
+    that one is freed here, never touched. Other libraries take no notice.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from moprune.errors import UsageError, not_one_of
-from moprune.networks.products import affine
+from moprune.networks.products import product
 from moprune.seeding import torch_generator
 
 ACTIVATIONS: Mapping[str, type[nn.Module]] = MappingProxyType({"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid})
@@ -204,13 +204,13 @@ class TrainedHead:
 
     def logits(self, features: Tensor) -> Tensor:
         """Returns logits ``(n, C)`` for full-width features ``(n, D)`` on the head's device."""
-        return affine(self.representation(features), self.weights.matrices[-1].T, self.weights.biases[-1])
+        return product(self.representation(features), self.weights.matrices[-1], self.weights.biases[-1])
 
     def representation(self, features: Tensor) -> Tensor:
         """Returns what the last layer reads, ``(n, d)``: the last hidden layer's outputs, or the kept features."""
         x = features.index_select(1, self.kept)
         for matrix, bias in zip(self.weights.matrices[:-1], self.weights.biases[:-1], strict=True):
-            x = activated(self.spec.activation, x, matrix.T, bias)
+            x = activated(self.spec.activation, x, matrix, bias)
         return x
 
     def module(self) -> nn.Sequential:
@@ -247,9 +247,9 @@ class SelectFeatures(nn.Module):
         return x.index_select(1, self.indices)
 
 
-def activated(name: str, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Returns the outputs of a layer after its activation; arguments as of :data:`affine`."""
-    return affine(x, weight, bias, True) if name == "relu" else activate(name, affine(x, weight, bias))
+def activated(name: str, a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Returns the outputs of a layer after its activation; arguments as of :data:`product`."""
+    return product(a, b, bias, True) if name == "relu" else activate(name, product(a, b, bias))
 
 
 def activate(name: str, x: Tensor) -> Tensor:

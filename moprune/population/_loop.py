@@ -13,12 +13,11 @@ from moprune.networks.heads import (
     HeadWeights,
     Masks,
     TrainedHead,
-    activate,
     activated,
     activation_gradient,
     connections,
 )
-from moprune.networks.products import affine
+from moprune.networks.products import product
 from moprune.population._descent import Learner, Watch, trained
 from moprune.population.training import Training
 from moprune.population.without_python import WithoutPython
@@ -93,7 +92,7 @@ class _Head(NamedTuple):
     activation: str
     matrices: list[Tensor]
     biases: list[Tensor | None]
-    parameters: list[Tensor]  # matrices, then biases
+    parameters: list[Tensor]  # of the last layer first, as their gradients are found
     velocities: list[Tensor]  # of these; none without momentum
     on: list[Tensor | None]  # 1 or 0 for each weight, where single ones are off
     momentum: float
@@ -111,7 +110,8 @@ class _Descent:
     def __init__(self, start: HeadWeights, masks: Masks, activation: str, training: Training) -> None:
         matrices = [m.T.contiguous() for m in start.matrices]
         biases = [None if b is None else b[:, None].clone() for b in start.biases]
-        parameters = [*matrices, *(b for b in biases if b is not None)]
+        pairs = zip(reversed(matrices), reversed(biases), strict=True)
+        parameters = [each for pair in pairs for each in pair if each is not None]
         on = [connections(masks, layer) for layer in range(len(matrices))]
         self._training, self._steps = training, 0
         self._head = _Head(
@@ -145,55 +145,56 @@ class _Descent:
         self._steps += len(batches)
         # On a GPU nobody waits for Python, and a script would not say by its error that memory ran out.
         steps = _steps if x.device.type == "cpu" else _stepwise
-        return steps(self._head, x, targets.T.contiguous(), batches, rates)
+        return steps(self._head, x, targets, batches, rates)
 
 
 def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], rates: list[float]) -> Tensor:
     """Takes a step for each batch at its rate; returns the sum of the losses before them if they are watched."""
-    loss = torch.zeros(1, device=x.device)
+    loss, size = torch.zeros(1, device=x.device), batches[0].shape[0]
+    # Of the mean losses by the log-probabilities; the last batch may be smaller.
+    slopes = targets.index_select(0, torch.cat(batches)).div_(-float(size)).t().contiguous().split(size, 1)
+    slopes[-1].mul_(float(size) / float(slopes[-1].shape[1]))
     for i, rows in enumerate(batches):
-        before = _step(head, x.index_select(0, rows), targets.index_select(1, rows), rates[i])
+        before = _step(head, x.index_select(0, rows), slopes[i], rates[i])
         if before is not None:
-            loss += before
+            loss.add_(before, alpha=rows.shape[0])
     return loss[0]
 
 
-def _step(head: _Head, x: Tensor, targets: Tensor, rate: float) -> Tensor | None:
-    """Takes a step on a batch ``(b, d)`` with targets ``(C, b)``, overwritten; returns the summed loss before it.
+def _step(head: _Head, x: Tensor, slopes: Tensor, rate: float) -> Tensor | None:
+    """Takes a step on a batch ``(b, d)``; returns the mean loss before it.
 
     Everything is turned round, activations are ``(units, images)``: with few classes and small batches the matrix
     products are faster then.
+
+    Args:
+        head: what is trained.
+        x: what it reads.
+        slopes: of the mean loss by the log-probabilities, ``(C, b)``: -1 / b at each image's class.
+        rate: the learning rate.
     """
     last = len(head.matrices) - 1
     outputs = [x.t()]
-    for layer, matrix in enumerate(head.matrices):
-        bias = head.biases[layer]
-        if bias is None and layer < last:
-            outputs.append(activated(head.activation, matrix, outputs[layer].t()))
-        else:
-            y = affine(matrix, outputs[layer].t())
-            y = y if bias is None else y.add_(bias)
-            outputs.append(y if layer == last else activate(head.activation, y))
-    log_probabilities = outputs[-1].log_softmax(0)
-    loss = -torch.vdot(log_probabilities.view(-1), targets.view(-1)) if head.watched else None
-    slopes = targets.div_(-float(x.shape[0]))  # of the mean loss by the log-probabilities
+    for layer in range(last):
+        outputs.append(activated(head.activation, head.matrices[layer], outputs[layer], head.biases[layer]))
+    log_probabilities = product(head.matrices[last], outputs[last], head.biases[last]).log_softmax(0)
+    loss = (log_probabilities * slopes).sum() if head.watched else None
     gradient: Tensor = torch.ops.aten._log_softmax_backward_data(slopes, log_probabilities, 0, x.dtype)
     moves: list[Tensor] = []
-    of_biases: list[Tensor] = []
     for i in range(last + 1):
         layer = last - i
-        move, on = affine(gradient, outputs[layer]), head.on[layer]
-        moves.insert(0, move if on is None else move.mul_(on))
+        move, on = product(gradient, outputs[layer].t()), head.on[layer]
+        moves.append(move if on is None else move.mul_(on))
         if head.biases[layer] is not None:
-            of_biases.insert(0, gradient.sum(1, keepdim=True))
+            moves.append(gradient.sum(1, keepdim=True))
         if layer > 0:
-            gradient = affine(head.matrices[layer].t(), gradient.t())
+            gradient = product(head.matrices[layer].t(), gradient)
             gradient = activation_gradient(head.activation, gradient, outputs[layer])
     if head.weight_decay > 0:
         torch._foreach_mul_(head.matrices, 1.0 - rate * head.weight_decay)
     # One pass over weights, gradient and momentum, as torch.optim.SGD(fused=True) takes it.
     torch._fused_sgd_(
-        head.parameters, moves + of_biases, head.velocities, weight_decay=0.0, momentum=head.momentum, lr=rate,
+        head.parameters, moves, head.velocities, weight_decay=0.0, momentum=head.momentum, lr=rate,
         dampening=0.0, nesterov=head.nesterov, maximize=False, is_first_step=False,
     )  # fmt: skip
     return loss

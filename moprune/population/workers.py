@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import torch
 
-from moprune.process_wide import shorter_turns, single_threaded_blas
+from moprune.process_wide import keep_what_is_freed, shorter_turns, single_threaded_blas
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,6 +54,7 @@ def in_parallel(
         long: whether items take long, by many small operations: each worker then keeps to a core where there is one
             for each, and takes turns sooner.
     """
+    keep_what_is_freed()
     threads, stop = torch.get_num_threads(), Event()
     cores = _cores(workers) if long else SimpleQueue[int]()
     pool = ThreadPoolExecutor(workers, "moprune", initializer=_settle, initargs=(cores,))

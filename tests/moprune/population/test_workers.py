@@ -1,6 +1,8 @@
 """Work spread over threads: in order, one thread each, and nothing of it left behind."""
 
 import os
+import platform
+import subprocess
 import sys
 import threading
 
@@ -113,3 +115,29 @@ def test_each_worker_has_a_core_where_there_is_one_for_each(monkeypatch):
 
     monkeypatch.setattr(os, "sched_setaffinity", refused)
     assert cores_of_workers(len(own)) == [own] * len(own)
+
+
+@pytest.mark.skipif(
+    tuple(map(int, platform.libc_ver("", "glibc", "0")[1].split("."))) < (2, 33), reason="no mallinfo2 to ask"
+)
+@pytest.mark.parametrize(("keep", "mapped"), [(True, 0), (False, 1)])
+def test_memory_that_is_freed_is_not_given_back(keep, mapped):
+    """A block of 20 MB comes from what the process has, and is not mapped for itself."""
+    program = f"""
+import ctypes, torch
+from moprune.process_wide import keep_what_is_freed
+
+class Mallinfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks".split()
+                + "uordblks fordblks keepcost".split()]
+
+ask = ctypes.CDLL(None).mallinfo2
+ask.restype = Mallinfo
+if {keep}:
+    keep_what_is_freed()
+before = ask().hblks
+block = torch.empty(20 * 2**20, dtype=torch.uint8)
+print(ask().hblks - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == mapped
