@@ -150,12 +150,13 @@ class _Descent:
 
 def _stepwise(head: _Head, x: Tensor, targets: Tensor, batches: list[Tensor], rates: list[float]) -> Tensor:
     """Takes a step for each batch at its rate; returns the sum of the losses before them if they are watched."""
-    loss, size = torch.zeros(1, device=x.device), batches[0].shape[0]
-    # Of the mean losses by the log-probabilities; the last batch may be smaller.
-    slopes = targets.index_select(0, torch.cat(batches)).div_(-float(size)).t().contiguous().split(size, 1)
-    slopes[-1].mul_(float(size) / float(slopes[-1].shape[1]))
+    loss, size, last = torch.zeros(1, device=x.device), batches[0].shape[0], batches[-1].shape[0]
+    slopes = targets.index_select(0, torch.cat(batches)).t().contiguous()  # in the order of the epoch
+    slopes[:, :-last].div_(-float(size))
+    slopes[:, -last:].div_(-float(last))
+    slope = slopes.split(size, 1)
     for i, rows in enumerate(batches):
-        before = _step(head, x.index_select(0, rows), slopes[i], rates[i])
+        before = _step(head, x.index_select(0, rows), slope[i], rates[i])
         if before is not None:
             loss.add_(before, alpha=rows.shape[0])
     return loss[0]

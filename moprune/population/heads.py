@@ -40,9 +40,9 @@ R = TypeVar("R")
 STRATEGIES = ("auto", "loop", "stacked")
 
 # Below this many weights a head's training time is the launching of operations, not arithmetic, and lock-step wins.
-# Measured with batches of 32 on two cores, microseconds a candidate and step, loop to stacks: 36 to 21 at 128 x 64, 49
-# to 42 at 256 x 128, 53 to 70 at 512 x 128, 137 to 440 at 640 x 512.
-_TINY_HEAD = 50_000
+# Measured with batches of 32 on two cores, microseconds a candidate and step, loop to stacks: 26 to 20 at 128 x 64, 34
+# to 31 at 224 x 112, 36 to 40 at 256 x 128, 119 to 442 at 640 x 512.
+_TINY_HEAD = 30_000
 # Heads stacked at once on a CPU: enough to spread the dispatch, few enough to stay in a core's cache.
 _CPU_STACK = 16
 # Heads that share a pass over features on disk: bytes of their weights, momentum, gradient and best weights, at most.
@@ -108,7 +108,7 @@ def fit_heads(
     Args:
         spec: the shape before pruning.
         masks: each candidate's masks, one per unit layer of ``spec``, or its :class:`Connections`. Asked for one by
-            one, so that a sequence may make them when they are wanted.
+            one, some for their size first, so that a sequence may make them when they are wanted.
         data: the training set; its device is where the work is done.
         start: full-width initial weights, common to all candidates.
         training: how to train.
@@ -153,8 +153,12 @@ def fit_heads(
         size = None if size is None else size * max(1, _HEADS_BYTES // (16 * spec.parameters() * size))
         yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
     elif device.type == "cpu" and size is not None:
-        workers = torch.get_num_threads()
-        for results in in_parallel(work, [candidates[i : i + size] for i in candidates[::size]], workers):
+        parts = [candidates[i : i + size] for i in candidates[::size]]
+
+        def weights(part: Sequence[int]) -> float:
+            return sum(spec.parameters([int(mask.sum()) for mask in masks[i]]) for i in part)
+
+        for results in in_parallel(work, parts, torch.get_num_threads(), cost=weights):
             yield from results
     else:
         yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)

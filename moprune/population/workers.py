@@ -14,8 +14,8 @@ core, too.
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -41,6 +41,7 @@ def in_parallel(
     *,
     ahead: int | None = None,
     long: bool = False,
+    cost: Callable[[T], float] | None = None,
 ) -> Iterator[R]:
     """Yields ``function(item, stop)`` for each item, in order, on some threads with no threads below them.
 
@@ -53,6 +54,8 @@ def in_parallel(
             items made on the way do not all exist at once; None to take all.
         long: whether items take long, by many small operations: each worker then keeps to a core where there is one
             for each, and takes turns sooner.
+        cost: how much work an item is, in any unit, where that is known: what is taken at the beginning is begun with
+            the costliest, so that no worker ends long after the others.
     """
     keep_what_is_freed()
     threads, stop = torch.get_num_threads(), Event()
@@ -61,7 +64,7 @@ def in_parallel(
     with single_threaded_blas, shorter_turns if long else nullcontext():
         try:
             source = iter(items)
-            pending = deque(pool.submit(function, item, stop) for item in islice(source, ahead))
+            pending = deque(_begun(lambda item: pool.submit(function, item, stop), list(islice(source, ahead)), cost))
             while pending:
                 result = pending.popleft().result()
                 pending.extend(pool.submit(function, item, stop) for item in islice(source, 1))
@@ -71,6 +74,15 @@ def in_parallel(
             pool.shutdown(wait=True, cancel_futures=True)
             # A worker's setting became the default of threads to come; this thread has kept its own.
             torch.set_num_threads(threads)
+
+
+def _begun(
+    begin: Callable[[T], Future[R]], items: Sequence[T], cost: Callable[[T], float] | None
+) -> Iterable[Future[R]]:
+    """Begins each item, the costliest first; returns them in the order of the items."""
+    order = range(len(items)) if cost is None else sorted(range(len(items)), key=lambda i: -cost(items[i]))
+    begun = {i: begin(items[i]) for i in order}
+    return (begun[i] for i in range(len(items)))
 
 
 def _cores(workers: int) -> SimpleQueue[int]:

@@ -44,6 +44,13 @@ def test_items_are_taken_no_further_ahead_than_asked():
     results.close()
 
 
+@pytest.mark.parametrize(("ahead", "begun"), [(None, [4, 5, 1, 3, 9]), (3, [4, 1, 3, 9, 5]), (1, [3, 1, 4, 9, 5])])
+def test_the_costliest_of_what_is_taken_at_once_is_begun_first(ahead, begun):
+    costs, seen = {3: 1, 1: 2, 4: 9, 9: 0.5, 5: 9}, []
+    assert list(in_parallel(lambda n, _: seen.append(n) or n, costs, 1, ahead=ahead, cost=costs.get)) == [*costs]
+    assert seen == begun
+
+
 def test_whoever_ends_first_the_last_puts_the_settings_back():
     turn = sys.getswitchinterval()
     first, second = (in_parallel(lambda n, _: n, range(3), 1, long=True) for _ in range(2))
