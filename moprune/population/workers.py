@@ -14,7 +14,7 @@ core, too.
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from itertools import islice
@@ -64,7 +64,7 @@ def in_parallel(
     with single_threaded_blas, shorter_turns if long else nullcontext():
         try:
             source = iter(items)
-            pending = deque(_begun(lambda item: pool.submit(function, item, stop), list(islice(source, ahead)), cost))
+            pending = deque(_begun(lambda item: pool.submit(function, item, stop), islice(source, ahead), cost))
             while pending:
                 result = pending.popleft().result()
                 pending.extend(pool.submit(function, item, stop) for item in islice(source, 1))
@@ -77,12 +77,15 @@ def in_parallel(
 
 
 def _begun(
-    begin: Callable[[T], Future[R]], items: Sequence[T], cost: Callable[[T], float] | None
+    begin: Callable[[T], Future[R]], items: Iterable[T], cost: Callable[[T], float] | None
 ) -> Iterable[Future[R]]:
-    """Begins each item, the costliest first; returns them in the order of the items."""
-    order = range(len(items)) if cost is None else sorted(range(len(items)), key=lambda i: -cost(items[i]))
-    begun = {i: begin(items[i]) for i in order}
-    return (begun[i] for i in range(len(items)))
+    """Begins each item, the costliest first or as they come; returns them in the order of the items."""
+    if cost is None:
+        return map(begin, items)
+    known = list(items)
+    order = sorted(range(len(known)), key=lambda i: -cost(known[i]))
+    begun = {i: begin(known[i]) for i in order}
+    return [begun[i] for i in range(len(known))]
 
 
 def _cores(workers: int) -> SimpleQueue[int]:
