@@ -56,8 +56,12 @@ def connected(cpus: int, address: str | None) -> Iterator[Any]:
             socket.create_connection((host, int(port)), timeout=10).close()
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **own)
     except (OSError, RuntimeError, ValueError) as error:
-        where = "on this machine" if address is None else f"at {address}"
-        raise MopruneError(f"there is no Ray {where} ({_line(error)}); `ray status` shows whether one runs") from error
+        if address is None:
+            raise MopruneError(f"Ray does not start on this machine ({_line(error)})") from error
+        raise MopruneError(
+            f"there is no Ray at {address} ({_line(error)}); `ray status` shows whether one runs. If it asks for a token, "
+            "set RAY_AUTH_MODE=token in the environment"
+        ) from error
     try:
         yield ray
     finally:

@@ -208,3 +208,4 @@ def test_no_cluster_at_an_address_is_an_error_of_a_line():
     program = "from moprune.distributed import connected\nwith connected(1, '127.0.0.1:1'): pass"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "moprune.errors.MopruneError: there is no Ray at 127.0.0.1:1 (" in done.stderr.splitlines()[-1]
+    assert "RAY_AUTH_MODE=token" in done.stderr.splitlines()[-1]
