@@ -59,8 +59,8 @@ def connected(cpus: int, address: str | None) -> Iterator[Any]:
         if address is None:
             raise MopruneError(f"Ray does not start on this machine ({_line(error)})") from error
         raise MopruneError(
-            f"there is no Ray at {address} ({_line(error)}); `ray status` shows whether one runs. If it asks for a token, "
-            "set RAY_AUTH_MODE=token in the environment"
+            f"there is no Ray at {address} ({_line(error)}); `ray status` shows whether one runs. If it asks for a "
+            "token, set RAY_AUTH_MODE=token in the environment"
         ) from error
     try:
         yield ray
