@@ -154,14 +154,15 @@ def fit_heads(
         yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
     elif device.type == "cpu" and size is not None:
         parts = [candidates[i : i + size] for i in candidates[::size]]
-
-        def weights(part: Sequence[int]) -> float:
-            return sum(spec.parameters([int(mask.sum()) for mask in masks[i]]) for i in part)
-
-        for results in in_parallel(work, parts, torch.get_num_threads(), cost=weights):
+        for results in in_parallel(work, parts, torch.get_num_threads(), cost=partial(_weights, spec, masks)):
             yield from results
     else:
         yield from _one_by_one(work, candidates, size or chunk_size(spec, training, device), spec, device)
+
+
+def _weights(spec: HeadSpec, masks: Sequence[Masks], part: Sequence[int]) -> int:
+    """Returns how many weights some candidates have together."""
+    return sum(spec.parameters([int(mask.sum()) for mask in masks[i]]) for i in part)
 
 
 @torch.inference_mode()
